@@ -1,0 +1,184 @@
+//! One running node: start in order, stop in order.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{net::TcpListener, sync::watch};
+use tokio_util::sync::CancellationToken;
+
+use super::{Addresses, Context, Natives, Phase};
+use crate::{
+    cluster::Cluster,
+    config::{Config, Role},
+    db::{Db, Listener, Wakeups},
+    error::Error,
+    gateway::Gateway,
+    grpc,
+    scheduler::{self, Scheduler},
+    service::Tasks,
+    worker::Worker,
+};
+
+/// How long the last tasks may take to write what they hold.
+const FLUSH: Duration = Duration::from_secs(5);
+/// How long each step may take after the second signal.
+const FORCED: Duration = Duration::from_secs(2);
+
+/// The parts that need the database.
+struct Parts {
+    cluster: Cluster,
+    worker: Option<Worker>,
+    scheduler: Option<Scheduler>,
+}
+
+/// A node that was started.
+pub struct Running {
+    context: Context,
+    gateway: Gateway,
+    parts: watch::Receiver<Option<Arc<Parts>>>,
+    refused: watch::Receiver<Option<String>>,
+}
+
+/// Opens the doors and begins to join; returns at once, the database may come later.
+pub(super) async fn start(config: Config, natives: Natives) -> Result<Running, Error> {
+    config.check()?;
+    let wrong_url = |message: String| Error::Config(crate::config::Mistakes::one("database.url", message));
+    let db = Db::new(&config.database).map_err(wrong_url)?;
+    let wakeups = Wakeups::default();
+    let listener = Listener::new(&config.database, wakeups.clone()).map_err(wrong_url)?;
+    let http = bind("http", config.http.listen).await?;
+    let serves_grpc = config.node.has(Role::Worker) || config.node.has(Role::Gateway);
+    let rpc = if serves_grpc { Some(bind("grpc", config.grpc.listen).await?) } else { None };
+    let addresses = Addresses {
+        http: http.local_addr().ok(),
+        grpc: rpc.as_ref().and_then(|listener| listener.local_addr().ok()),
+    };
+    let context = Context {
+        config: Arc::new(config),
+        db,
+        wakeups,
+        natives: Arc::new(natives),
+        addresses,
+        tasks: Tasks::new(),
+        drain: CancellationToken::new(),
+        force: CancellationToken::new(),
+        phase: Arc::new(watch::Sender::new(Phase::Starting)),
+    };
+    tracing::info!(
+        name = context.config.node.display_name(),
+        http = ?addresses.http,
+        grpc = ?addresses.grpc,
+        version = env!("CARGO_PKG_VERSION"),
+        "node starting"
+    );
+    listener.spawn(&context.tasks);
+    let gateway = Gateway::spawn(&context, http);
+    let (joined, parts) = watch::channel(None);
+    let (refuse, refused) = watch::channel(None);
+    let joining = context.clone();
+    context.tasks.spawn("start", |token| async move {
+        tokio::select! {
+            () = token.cancelled() => {}
+            () = joining.drain.cancelled() => {}
+            result = join(&joining, rpc) => match result {
+                Ok(Some(parts)) => {
+                    joining.phase.send_replace(Phase::Active);
+                    tracing::info!("node active");
+                    joined.send_replace(Some(Arc::new(parts)));
+                    // Keeps the sender, so that `parts` stays readable until the end.
+                    token.cancelled().await;
+                }
+                Ok(None) => {}
+                Err(role) => drop(refuse.send_replace(Some(role))),
+            }
+        }
+    });
+    Ok(Running { context, gateway, parts, refused })
+}
+
+async fn bind(section: &'static str, address: std::net::SocketAddr) -> Result<TcpListener, Error> {
+    TcpListener::bind(address).await.map_err(|source| Error::Listen { section, address, source })
+}
+
+/// Waits for the database and starts what needs it. The error is the name of a role that must not serve.
+async fn join(context: &Context, rpc: Option<TcpListener>) -> Result<Option<Parts>, String> {
+    let Some(found) = context.db.wait_ready(&context.drain).await else {
+        return Ok(None);
+    };
+    if found.unrestricted && !context.config.database.allow_superuser {
+        return Err(found.role);
+    }
+    tracing::info!(server = found.server, extension = found.extension, role = found.role, "database ready");
+    let Some(cluster) = Cluster::start(context).await else {
+        return Ok(None);
+    };
+    let node = &context.config.node;
+    let worker = node.has(Role::Worker).then(|| Worker::start(context, &cluster));
+    let scheduler = node.has(Role::Scheduler).then(|| scheduler::start(context, &cluster));
+    if let Some(listener) = rpc {
+        grpc::serve(context, listener, worker.as_ref());
+    }
+    Ok(Some(Parts { cluster, worker, scheduler }))
+}
+
+impl Running {
+    /// The shared parts of the node.
+    pub fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// Ends when the node cannot go on.
+    pub async fn failed(&mut self) -> Error {
+        let refused = async {
+            match self.refused.wait_for(Option::is_some).await {
+                Ok(role) => Error::Unrestricted(role.clone().unwrap_or_default()),
+                Err(_) => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            error = refused => error,
+            () = self.context.tasks.failed() => Error::Failed,
+        }
+    }
+
+    /// Takes the node apart in the order of the module's description.
+    pub async fn stop(self) {
+        let context = &self.context;
+        let config = &context.config;
+        context.phase.send_replace(Phase::Draining);
+        context.drain.cancel();
+        step(context, "requests", config.node.drain_timeout.get(), self.gateway.drained()).await;
+        let parts = self.parts.borrow().clone();
+        if let Some(parts) = parts {
+            if let Some(worker) = &parts.worker {
+                let within = config.worker.drain_timeout.get();
+                // The worker keeps the limit itself, since what is left must still be returned after it.
+                step(context, "jobs", within + FLUSH, worker.drain(within)).await;
+            }
+            if let Some(scheduler) = &parts.scheduler {
+                step(context, "resign", FLUSH, scheduler.resign()).await;
+            }
+            step(context, "leave", FLUSH, parts.cluster.leave()).await;
+        }
+        context.tasks.stop(FLUSH).await;
+        context.db.close();
+        tracing::info!("node stopped");
+    }
+}
+
+/// Waits for one step, at most `within`, and hardly longer once forced.
+async fn step(context: &Context, name: &str, within: Duration, work: impl Future<Output = ()>) {
+    let forced = async {
+        context.force.cancelled().await;
+        tokio::time::sleep(FORCED).await;
+    };
+    let done = tokio::select! {
+        () = work => true,
+        () = tokio::time::sleep(within) => false,
+        () = forced => false,
+    };
+    if done {
+        tracing::debug!(step = name, "done");
+    } else {
+        tracing::warn!(step = name, ?within, "not finished in time; going on");
+    }
+}

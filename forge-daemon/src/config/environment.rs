@@ -1,0 +1,1 @@
+//! Variables over the file.
