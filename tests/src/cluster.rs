@@ -1,7 +1,7 @@
 //! One private PostgreSQL server: made, started, crashed, restarted and removed.
 //!
 //! Invariants: it listens on 127.0.0.1 with a password of its own and on a socket in a directory
-//! of mode 0700; unless detached it ends with the process that started it; dropping a cluster that
+//! of mode 0700; unless it was detached it ends with the process that started it; dropping a cluster that
 //! is not kept removes its files.
 
 pub mod database;
@@ -46,8 +46,6 @@ pub struct ClusterOptions {
     pub durable: bool,
     /// Further settings, by name; they win over the harness's own.
     pub settings: Vec<(String, String)>,
-    /// Leave the server running, and its files in place, when the starter ends.
-    pub detached: bool,
     /// Installation to use; by default the private copy of `major` with this checkout's extension.
     pub installation: Option<Installation>,
     /// Copy the built extension into the installation first.
@@ -63,7 +61,6 @@ impl Default for ClusterOptions {
             preload: true,
             durable: false,
             settings: Vec::new(),
-            detached: false,
             installation: None,
             install_extension: true,
         }
@@ -120,7 +117,7 @@ impl Cluster {
             installation,
             info,
             postmaster: Mutex::new(None),
-            detached: options.detached,
+            detached: false,
             template: Mutex::new(false),
         };
         cluster.initdb()?;
@@ -140,6 +137,13 @@ impl Cluster {
             detached: true,
             template: Mutex::new(true),
         })
+    }
+
+    /// Leaves the server running, and its files in place, when this process ends.
+    pub fn detach(&mut self) {
+        self.detached = true;
+        // Its guard goes with it.
+        *self.lock_postmaster() = None;
     }
 
     /// What [`Cluster::attach`] takes.
@@ -256,7 +260,8 @@ impl Cluster {
         Ok(())
     }
 
-    fn remove_files(&self) {
+    /// Removes the files of a stopped server.
+    pub fn remove_files(&self) {
         let _ = fs::remove_dir_all(&self.info.dir);
         let _ = fs::remove_dir_all(&self.info.socket_dir);
     }

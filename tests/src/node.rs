@@ -44,8 +44,6 @@ pub struct NodeOptions {
     pub settings: Vec<(String, String)>,
     /// Program and arguments; by default `forge-daemon serve` as built.
     pub program: Option<(PathBuf, Vec<String>)>,
-    /// Leave it running when the starter ends.
-    pub detached: bool,
 }
 
 impl NodeOptions {
@@ -60,7 +58,6 @@ impl NodeOptions {
             grpc_port: None,
             settings: Vec::new(),
             program: None,
-            detached: false,
         }
     }
 
@@ -82,7 +79,7 @@ pub struct Node {
     child: Child,
     ended: bool,
     detached: bool,
-    _reaper: Option<Reaper>,
+    reaper: Option<Reaper>,
 }
 
 impl Node {
@@ -130,10 +127,7 @@ impl Node {
             .process_group(0)
             .spawn()
             .with_context(|| format!("starting {}", program.display()))?;
-        let reaper = match options.detached {
-            true => None,
-            false => Some(Reaper::watch(child.id().cast_signed(), Signal::SIGKILL)?),
-        };
+        let reaper = Reaper::watch(child.id().cast_signed(), Signal::SIGKILL)?;
         Ok(Self {
             name: options.name,
             http,
@@ -141,8 +135,8 @@ impl Node {
             log,
             child,
             ended: false,
-            detached: options.detached,
-            _reaper: reaper,
+            detached: false,
+            reaper: Some(reaper),
         })
     }
 
@@ -164,6 +158,12 @@ impl Node {
         ready
             .map(drop)
             .with_context(|| format!("the node's log ends:\n{}", self.log_end()))
+    }
+
+    /// Leaves it running when this process ends.
+    pub fn detach(&mut self) {
+        self.detached = true;
+        self.reaper = None;
     }
 
     /// Its name, as in `forge.nodes`.

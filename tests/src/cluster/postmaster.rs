@@ -162,7 +162,7 @@ impl Cluster {
         })
     }
 
-    fn lock_postmaster(&self) -> std::sync::MutexGuard<'_, Option<Postmaster>> {
+    pub(super) fn lock_postmaster(&self) -> std::sync::MutexGuard<'_, Option<Postmaster>> {
         self.postmaster
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
