@@ -1,0 +1,3 @@
+//! Registry: the syntax of what is registered, for the PL/pgSQL of `sql/registry.sql`.
+
+pub mod rule;
