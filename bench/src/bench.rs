@@ -17,10 +17,10 @@ const DATABASE: &str = "forge";
 pub struct Options {
     /// The database under test, with the extension installed; its role may create schemas. By
     /// default database `forge` of the private cluster that `cargo xtask bench` started.
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    #[arg(long)]
     pub database_url: Option<String>,
     /// The same database as the daemons' login role; by default `--database-url` itself.
-    #[arg(long, hide_env_values = true)]
+    #[arg(long)]
     pub daemon_url: Option<String>,
     /// Print `{"rows":[…]}` and nothing else on standard output.
     #[arg(long)]

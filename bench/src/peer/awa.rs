@@ -64,8 +64,8 @@ struct Seen {
 
 fn client(pool: sqlx::PgPool, queue: &str, seen: Arc<Seen>) -> anyhow::Result<Client> {
     let config = QueueConfig {
+        // The best of 50 to 2048; a second claimer makes it slower.
         max_workers: 256,
-        claimers: 2,
         poll_interval: Duration::from_millis(50),
         // A deadline per job costs a row per job: its own throughput benchmark has none.
         deadline_duration: Duration::ZERO,
