@@ -226,3 +226,6 @@ impl fmt::Display for Backoff {
         f.write_str(")")
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -132,3 +132,6 @@ pub fn deserialize<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Duration
     let text = <std::borrow::Cow<'de, str> as serde::Deserialize>::deserialize(from)?;
     parse(&text).map_err(|error| serde::de::Error::custom(format!("{error}; {}", error.hint())))
 }
+
+#[cfg(test)]
+mod tests;

@@ -292,3 +292,6 @@ fn grpc_from_http(http: u16) -> i32 {
         _ => grpc::INTERNAL,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -233,3 +233,6 @@ fn quote(identifier: &str) -> String {
         format!("\"{}\"", identifier.replace('"', "\"\""))
     }
 }
+
+#[cfg(test)]
+mod tests;

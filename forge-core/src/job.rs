@@ -226,3 +226,6 @@ impl FromStr for Priority {
         Self::parse(text)
     }
 }
+
+#[cfg(test)]
+mod tests;

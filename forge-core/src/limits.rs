@@ -93,3 +93,6 @@ pub fn check_key(what: &'static str, key: &str) -> Result<(), Invalid> {
     let hint = format!("use 1 to {MAX_KEY} bytes; for longer keys use a hash of them");
     Err(Invalid::new(what, key, problem, hint))
 }
+
+#[cfg(test)]
+mod tests;

@@ -239,3 +239,6 @@ impl fmt::Display for Rate {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

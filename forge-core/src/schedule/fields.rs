@@ -2,14 +2,25 @@
 //!
 //! The crate croner reads the fields and searches the calendar; it is asked about civil times only, where
 //! no time is missing or repeated. What a zone makes of them is decided in `daylight`, because croner's own
-//! zone handling differs from ours (a list such as `0 2,3 * * *` counts as wildcard there, and a time
-//! moved out of a gap is lost when that changes its date).
+//! zone handling differs from ours: a list of hours such as `30 1,2 * * *` counts as wildcard there and fires
+//! twice when the clock repeats the hour, and a gap longer than two hours ends its search with an error.
 //!
 //! Invariant: parsed fields match infinitely many dates, so a search within the calendar ends.
 
+use croner::errors::CronError;
 use croner::parser::{CronParser, Seconds, Year};
 use croner::{Cron, Weekday};
 use jiff::civil::{self, DateTime};
+
+/// What each field is called and takes, in order.
+const FIELDS: [(&str, &str); 6] = [
+    ("second", "0-59"),
+    ("minute", "0-59"),
+    ("hour", "0-23"),
+    ("day of month", "1-31, L or W"),
+    ("month", "1-12 or JAN-DEC"),
+    ("day of week", "0-7 or SUN-SAT, with L or #"),
+];
 
 /// Parsed fields.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +47,7 @@ impl Fields {
             .build();
         let cron = parser
             .parse(&parts.join(" "))
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| refusal(&parser, &parts, &error))?;
         let fields = Self { cron, wildcard };
         if fields.has_a_date() {
             Ok(fields)
@@ -92,4 +103,20 @@ impl Fields {
             )
             .unwrap_or(false)
     }
+}
+
+/// Names the first field that is wrong: croner's own message does not say which it is.
+fn refusal(parser: &CronParser, parts: &[&str], error: &CronError) -> String {
+    let names = &FIELDS[FIELDS.len() - parts.len()..];
+    for (index, (name, accepted)) in names.iter().enumerate() {
+        let mut only = vec!["*"; parts.len()];
+        only[index] = parts[index];
+        if parser.parse(&only.join(" ")).is_err() {
+            let field = parts[index];
+            return format!(
+                "the {name} \"{field}\" is not {accepted}, a range a-b, a list a,b or a step */n or a-b/n"
+            );
+        }
+    }
+    error.to_string()
 }
