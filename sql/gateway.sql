@@ -40,8 +40,8 @@ BEGIN
             RAISE EXCEPTION '% has an unknown field %', what, quote_literal(left(field, 100))
                 USING ERRCODE = 'ZF002', HINT = format('Known fields: %s.', array_to_string(strings || numbers || lists, ', '));
         ELSIF jsonb_typeof(value) NOT IN (wanted, 'null') THEN
-            RAISE EXCEPTION '% of % is %, not a %', field, what, left(value::text, 100), wanted
-                USING ERRCODE = 'ZF002', HINT = format('Pass a %s for %s.', wanted, field);
+            RAISE EXCEPTION '% of % is %, but must be of JSON type %', field, what, left(value::text, 100), wanted
+                USING ERRCODE = 'ZF002', HINT = format('Pass a value of type %s for %s, or leave it out.', wanted, field);
         END IF;
     END LOOP;
 END

@@ -32,9 +32,9 @@ pub fn check_name(call: &Call) -> Value {
         "job kind" => "job kind",
         "queue" => "queue",
         "capability" => "capability",
-        "schedule" => "schedule",
+        "schedule" => "schedule name",
         "node" => "node name",
-        "webhook" => "webhook",
+        "webhook" => "webhook name",
         "API key" => "API key name",
         _ => "name",
     };
