@@ -6,14 +6,13 @@
 //! signal cuts every wait short.
 
 mod context;
-mod native;
 mod node;
 mod signal;
 
 use std::process::ExitCode;
 
+pub use crate::worker::native::{Failure, Job, Native, Natives, Then};
 pub use context::{Addresses, Context, Phase};
-pub use native::{Failure, Job, Native, Natives, Progress, Then};
 pub use node::Running;
 use serde_json::Value;
 
@@ -70,7 +69,10 @@ impl Builder {
             }
         };
         observe::init(&config.log);
-        let builder = Builder { config: Some(config), natives: self.natives };
+        let builder = Builder {
+            config: Some(config),
+            natives: self.natives,
+        };
         match builder.until_stopped().await {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
@@ -89,7 +91,12 @@ impl Builder {
     async fn until_stopped(self) -> Result<(), Error> {
         let mut signals = signal::Signals::new();
         let mut node = self.start().await?;
+        let asked = node.context().asked.clone();
         let outcome = tokio::select! {
+            () = asked.cancelled() => {
+                tracing::info!("asked to drain; stopping");
+                Ok(())
+            }
             name = signals.next() => {
                 tracing::info!(signal = name, "stopping; another signal forces");
                 Ok(())

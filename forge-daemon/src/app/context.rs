@@ -5,11 +5,11 @@ use std::{net::SocketAddr, sync::Arc};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::native::Natives;
 use crate::{
     config::Config,
     db::{Db, Wakeups},
     service::Tasks,
+    worker::native::Natives,
 };
 
 /// Where a node is in its life.
@@ -33,7 +33,7 @@ pub struct Addresses {
 }
 
 /// The shared parts of a node. Cloning is cheap.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Context {
     /// The configuration, checked.
     pub config: Arc<Config>,
@@ -51,6 +51,8 @@ pub struct Context {
     pub drain: CancellationToken,
     /// Second stop signal: give up waiting; what still runs is returned or left to rescue.
     pub force: CancellationToken,
+    /// Set when someone asked this node to drain and end, as SIGTERM does.
+    pub(super) asked: CancellationToken,
     pub(super) phase: Arc<watch::Sender<Phase>>,
 }
 
@@ -63,6 +65,11 @@ impl Context {
     /// Follows where the node is.
     pub fn phases(&self) -> watch::Receiver<Phase> {
         self.phase.subscribe()
+    }
+
+    /// Asks the node to drain and end, as SIGTERM does.
+    pub fn request_drain(&self) {
+        self.asked.cancel();
     }
 
     /// The address others reach this node's HTTP door at.

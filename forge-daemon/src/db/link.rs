@@ -30,7 +30,12 @@ pub struct Line {
 impl Link {
     /// A link that will run `queries`; nothing is opened yet. `purpose` shows in `pg_stat_activity`.
     pub fn new(db: Db, purpose: &'static str, queries: &'static [Query]) -> Self {
-        Self { db, purpose, queries, line: None }
+        Self {
+            db,
+            purpose,
+            queries,
+            line: None,
+        }
     }
 
     /// The line, opened when there is none.
@@ -93,35 +98,58 @@ impl Link {
     async fn connect(&self) -> Result<Line, Error> {
         let client = self.db.connect(self.purpose).await?;
         if !self.db.prepares() {
-            return Ok(Line { client, prepared: None });
+            return Ok(Line {
+                client,
+                prepared: None,
+            });
         }
         let mut prepared = HashMap::new();
         for query in self.queries {
             let statement = client.prepare_typed(query.sql, query.types);
             let statement = timeout(self.db.limit(), statement)
                 .await
-                .map_err(|_| Error::Timeout { name: query.name, limit: self.db.limit() })?
+                .map_err(|_| Error::Timeout {
+                    name: query.name,
+                    limit: self.db.limit(),
+                })?
                 .map_err(|error| Error::from_client(query.name, error))?;
             prepared.insert(query.name, statement);
         }
-        Ok(Line { client, prepared: Some(prepared) })
+        Ok(Line {
+            client,
+            prepared: Some(prepared),
+        })
     }
 }
 
 impl Line {
     /// Runs one of the link's statements. No time limit: the caller has one.
-    pub async fn rows(&self, query: &Query, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Error> {
-        let statement = self.prepared.as_ref().and_then(|prepared| prepared.get(query.name));
+    pub async fn rows(
+        &self,
+        query: &Query,
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, Error> {
+        let statement = self
+            .prepared
+            .as_ref()
+            .and_then(|prepared| prepared.get(query.name));
         let rows = match statement {
             Some(statement) => self.client.query(statement, params).await,
-            None => self.client.query_typed(query.sql, &query.bind(params)).await,
+            None => {
+                self.client
+                    .query_typed(query.sql, &query.bind(params))
+                    .await
+            }
         };
         rows.map_err(|error| Error::from_client(query.name, error))
     }
 
     /// Runs statements without parameters, such as `BEGIN`. No time limit: the caller has one.
     pub async fn plain(&self, name: &'static str, sql: &str) -> Result<(), Error> {
-        self.client.batch_execute(sql).await.map_err(|error| Error::from_client(name, error))
+        self.client
+            .batch_execute(sql)
+            .await
+            .map_err(|error| Error::from_client(name, error))
     }
 
     /// What [`Db::cancel`] needs to cancel what runs on this line.
@@ -132,7 +160,9 @@ impl Line {
 
 impl std::fmt::Debug for Line {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Line").field("closed", &self.client.is_closed()).finish_non_exhaustive()
+        f.debug_struct("Line")
+            .field("closed", &self.client.is_closed())
+            .finish_non_exhaustive()
     }
 }
 

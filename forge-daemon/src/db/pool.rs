@@ -2,7 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, TimeoutType};
+use deadpool_postgres::{
+    Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, TimeoutType,
+};
 use postgres_types::{FromSqlOwned, ToSql};
 use tokio::time::{error::Elapsed, timeout};
 use tokio_postgres::{CancelToken, Client, Row, error::SqlState};
@@ -25,7 +27,9 @@ pub struct Db {
 
 impl std::fmt::Debug for Db {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Db").field("status", &self.pool.status()).finish_non_exhaustive()
+        f.debug_struct("Db")
+            .field("status", &self.pool.status())
+            .finish_non_exhaustive()
     }
 }
 
@@ -36,7 +40,9 @@ impl Db {
         let manager = Manager::from_config(
             target.options.clone(),
             target.tls.clone(),
-            ManagerConfig { recycling_method: RecyclingMethod::Fast },
+            ManagerConfig {
+                recycling_method: RecyclingMethod::Fast,
+            },
         );
         let pool = Pool::builder(manager)
             .max_size(config.pool_size)
@@ -59,22 +65,39 @@ impl Db {
     pub async fn session(&self) -> Result<Session, Error> {
         let object = self.pool.get().await.map_err(|error| match error {
             PoolError::Timeout(TimeoutType::Wait) => Error::Busy(self.acquire),
-            PoolError::Timeout(_) => {
-                Error::Connection { message: "the server did not answer in time".into(), source: None }
-            }
+            PoolError::Timeout(_) => Error::Connection {
+                message: "the server did not answer in time".into(),
+                source: None,
+            },
             PoolError::Backend(error) => Error::connection(error),
-            other => Error::Connection { message: other.to_string(), source: None },
+            other => Error::Connection {
+                message: other.to_string(),
+                source: None,
+            },
         })?;
-        Ok(Session { object: Some(object), db: self.clone(), unfinished: false, transaction: false })
+        Ok(Session {
+            object: Some(object),
+            db: self.clone(),
+            unfinished: false,
+            transaction: false,
+        })
     }
 
     /// Runs one statement in its own transaction and returns its rows.
-    pub async fn rows(&self, query: &Query, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Error> {
+    pub async fn rows(
+        &self,
+        query: &Query,
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, Error> {
         self.session().await?.rows(query, params).await
     }
 
     /// Runs one statement and returns the first column of its first row. `T` may be an `Option`.
-    pub async fn scalar<T: FromSqlOwned>(&self, query: &Query, params: &[&(dyn ToSql + Sync)]) -> Result<T, Error> {
+    pub async fn scalar<T: FromSqlOwned>(
+        &self,
+        query: &Query,
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<T, Error> {
         self.session().await?.scalar(query, params).await
     }
 
@@ -95,7 +118,10 @@ impl Db {
         query: &Query,
         params: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, Error> {
-        self.session().await?.rows_within(limit, query, params).await
+        self.session()
+            .await?
+            .rows_within(limit, query, params)
+            .await
     }
 
     /// A connection of its own outside the pool, its driver running until the client is dropped. `purpose` shows in
@@ -106,7 +132,10 @@ impl Db {
         let limit = self.acquire;
         let connecting = timeout(limit, options.connect(self.target.tls.clone())).await;
         let (client, connection) = connecting
-            .map_err(|_| Error::Connection { message: format!("the server did not answer within {limit:?}"), source: None })?
+            .map_err(|_| Error::Connection {
+                message: format!("the server did not answer within {limit:?}"),
+                source: None,
+            })?
             .map_err(Error::connection)?;
         let purpose = purpose.to_owned();
         tokio::spawn(async move {
@@ -119,7 +148,11 @@ impl Db {
 
     /// Asks the server to cancel what runs on the connection of `token`; gives up after five seconds.
     pub async fn cancel(&self, token: &CancelToken) {
-        let _ = timeout(Duration::from_secs(5), token.cancel_query(self.target.tls.clone())).await;
+        let _ = timeout(
+            Duration::from_secs(5),
+            token.cancel_query(self.target.tls.clone()),
+        )
+        .await;
     }
 
     /// Whether statements are prepared and kept (off behind a pooler in transaction mode).
@@ -155,7 +188,11 @@ pub struct Session {
 
 impl Session {
     /// Runs one statement and returns its rows.
-    pub async fn rows(&mut self, query: &Query, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Error> {
+    pub async fn rows(
+        &mut self,
+        query: &Query,
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, Error> {
         let limit = self.db.limit;
         self.guard(query, limit, params).await
     }
@@ -167,7 +204,10 @@ impl Session {
         params: &[&(dyn ToSql + Sync)],
     ) -> Result<T, Error> {
         let rows = self.rows(query, params).await?;
-        let row = rows.first().ok_or_else(|| Error::Answer { name: query.name, message: "no row".into() })?;
+        let row = rows.first().ok_or_else(|| Error::Answer {
+            name: query.name,
+            message: "no row".into(),
+        })?;
         value(query, row)
     }
 
@@ -191,7 +231,11 @@ impl Session {
     /// Begins a transaction whose statements may each take up to `limit`.
     pub async fn begin(&mut self, limit: Duration) -> Result<(), Error> {
         self.transaction = true;
-        self.plain("begin", &format!("BEGIN; SET LOCAL statement_timeout = {}", limit.as_millis())).await
+        self.plain(
+            "begin",
+            &format!("BEGIN; SET LOCAL statement_timeout = {}", limit.as_millis()),
+        )
+        .await
     }
 
     /// Commits. After an error nobody knows whether it happened, unless the server said no.
@@ -279,9 +323,10 @@ impl Drop for Session {
 }
 
 fn object_of(object: &Option<Object>) -> Result<&Object, Error> {
-    object
-        .as_ref()
-        .ok_or_else(|| Error::Connection { message: "closed after a statement was given up".into(), source: None })
+    object.as_ref().ok_or_else(|| Error::Connection {
+        message: "closed after a statement was given up".into(),
+        source: None,
+    })
 }
 
 async fn run(
@@ -299,5 +344,8 @@ async fn run(
 }
 
 fn value<T: FromSqlOwned>(query: &Query, row: &Row) -> Result<T, Error> {
-    row.try_get(0).map_err(|error| Error::Answer { name: query.name, message: error.to_string() })
+    row.try_get(0).map_err(|error| Error::Answer {
+        name: query.name,
+        message: error.to_string(),
+    })
 }

@@ -2,6 +2,8 @@
 
 use postgres_types::{ToSql, Type};
 
+use super::Error;
+
 /// A statement: its text and the types of `$1`, `$2`, …
 #[derive(Clone, Copy, Debug)]
 pub struct Query {
@@ -19,7 +21,22 @@ impl Query {
         Self { name, sql, types }
     }
 
-    pub(super) fn bind<'a>(&self, params: &[&'a (dyn ToSql + Sync)]) -> Vec<(&'a (dyn ToSql + Sync), Type)> {
-        params.iter().copied().zip(self.types.iter().cloned()).collect()
+    /// The error for an answer of another form than expected.
+    pub fn unexpected(&self, what: impl std::fmt::Display) -> Error {
+        Error::Answer {
+            name: self.name,
+            message: what.to_string(),
+        }
+    }
+
+    pub(super) fn bind<'a>(
+        &self,
+        params: &[&'a (dyn ToSql + Sync)],
+    ) -> Vec<(&'a (dyn ToSql + Sync), Type)> {
+        params
+            .iter()
+            .copied()
+            .zip(self.types.iter().cloned())
+            .collect()
     }
 }
