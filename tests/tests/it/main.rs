@@ -1,0 +1,29 @@
+//! Real daemons on a real server.
+//!
+//! One binary, a module per subject, a database per test. `FORGE_TEST_CLUSTER` names a running
+//! cluster to use; without it one is started. Tests that crash or stop the server start their own.
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used)]
+
+mod capabilities;
+mod chaos;
+mod cli;
+mod crash_reinit;
+mod db_away;
+mod drain;
+mod dump_restore;
+mod handlers;
+mod hooks;
+mod jobs_http;
+mod latency;
+mod leader;
+mod native;
+mod no_preload;
+mod outbound;
+mod python;
+mod receiver;
+mod schedules;
+mod session;
+mod sign;
+mod stage;
+mod upgrade;
