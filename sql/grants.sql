@@ -11,6 +11,8 @@ GRANT USAGE ON SCHEMA forge TO forge_anon, forge_user, forge_service, forge_admi
 GRANT SELECT ON ALL TABLES IN SCHEMA forge TO forge_admin;
 GRANT EXECUTE ON ALL ROUTINES IN SCHEMA forge TO forge_admin;
 GRANT SELECT ON forge.jobs, forge.job_attempts, forge.queues TO forge_service;
+-- Views call these with the reader's rights.
+GRANT EXECUTE ON FUNCTION forge_private.running(), forge_private.priority_word(int) TO forge_service, forge_admin;
 
 -- By name, so that a signature is written once, where the function is made.
 DO $$

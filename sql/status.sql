@@ -38,7 +38,7 @@ END
 $$;
 COMMENT ON FUNCTION forge_private.setup_warnings() IS 'Warnings about versions, preload and nodes';
 
-CREATE FUNCTION forge_private.registry_warnings() RETURNS SETOF jsonb
+CREATE FUNCTION forge_private.registry_warnings(backlog jsonb) RETURNS SETOF jsonb
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -69,7 +69,7 @@ BEGIN
         SELECT forge_private.warning('no_capability',
             format('queue %s has %s ready jobs, and no live node offers capability %s, which %s needs', q.queue, q.ready, j.capability, string_agg(j.kind, ', ' ORDER BY j.kind)),
             format('Start a node of role worker with capability %s, or register the kinds with another.', j.capability))
-        FROM forge.queues q
+        FROM jsonb_to_recordset(backlog) q(queue text, ready bigint)
         JOIN forge_private.channel c ON c.queue = q.queue
         JOIN forge_private.job_kind j ON j.id = c.kind_id
         WHERE q.ready > 0 AND j.handler NOT LIKE 'worker%'
@@ -78,9 +78,9 @@ BEGIN
         GROUP BY q.queue, q.ready, j.capability ORDER BY q.queue, j.capability;
 END
 $$;
-COMMENT ON FUNCTION forge_private.registry_warnings() IS 'Warnings about kinds, schedules and capabilities';
+COMMENT ON FUNCTION forge_private.registry_warnings(jsonb) IS 'Warnings about kinds, schedules and capabilities; backlog: rows of forge.queues';
 
-CREATE FUNCTION forge_private.health_warnings() RETURNS SETOF jsonb
+CREATE FUNCTION forge_private.health_warnings(backlog jsonb) RETURNS SETOF jsonb
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT forge_private.warning('old_snapshot',
@@ -97,32 +97,36 @@ AS $$
     UNION ALL
     SELECT forge_private.warning('dead_letters', format('queue %s has %s dead jobs', q.queue, q.dead),
         format('See why: SELECT id, kind, error FROM forge.jobs WHERE state = ''dead''; then SELECT forge.redrive(queue => %L).', q.queue))
-    FROM forge.queues q WHERE q.dead > 0
+    FROM jsonb_to_recordset($1) q(queue text, dead bigint) WHERE q.dead > 0
     UNION ALL
     SELECT forge_private.warning('queue_paused', format('queue %s is paused with %s ready jobs', q.queue, q.ready),
         format('SELECT forge.resume_queue(%L).', q.queue))
-    FROM forge.queues q WHERE q.paused AND q.ready > 0
+    FROM jsonb_to_recordset($1) q(queue text, paused boolean, ready bigint) WHERE q.paused AND q.ready > 0
 $$;
-COMMENT ON FUNCTION forge_private.health_warnings() IS 'Warnings about transactions and queues';
+COMMENT ON FUNCTION forge_private.health_warnings(jsonb) IS 'Warnings about transactions and queues; backlog: rows of forge.queues';
 
 CREATE FUNCTION forge.status() RETURNS jsonb
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
+    WITH now AS MATERIALIZED (
+        SELECT forge_private.preload_state() AS memory,
+               (SELECT coalesce(jsonb_agg(to_jsonb(q) ORDER BY q.queue), '[]') FROM forge.queues q) AS backlog
+    )
     SELECT jsonb_build_object(
         'version', forge.version(),
         'library_version', forge_private.library_version(),
         'postgres_version', current_setting('server_version'),
         'database', current_database(),
-        'preload', coalesce(p.state -> 'preload', 'false'),
-        'worker', p.state -> 'worker',
-        'memory', p.state - 'preload' - 'worker',
+        'preload', coalesce(now.memory -> 'preload', 'false'),
+        'worker', now.memory -> 'worker',
+        'memory', now.memory - 'preload' - 'worker',
         'nodes', (SELECT coalesce(jsonb_agg(to_jsonb(n) - 'load' ORDER BY n.started_at), '[]') FROM forge.nodes n),
         'leaders', (SELECT coalesce(jsonb_agg(to_jsonb(l) ORDER BY l.duty), '[]') FROM forge.leaders l),
-        'backlog', (SELECT coalesce(jsonb_agg(to_jsonb(q) ORDER BY q.queue), '[]') FROM forge.queues q),
+        'backlog', now.backlog,
         'warnings', (SELECT coalesce(jsonb_agg(w.warning ORDER BY w.ordinal), '[]') FROM (
             SELECT 1 AS ordinal, s AS warning FROM forge_private.setup_warnings() s
-            UNION ALL SELECT 2, r FROM forge_private.registry_warnings() r
-            UNION ALL SELECT 3, h FROM forge_private.health_warnings() h) w))
-    FROM (SELECT forge_private.preload_state() AS state) p
+            UNION ALL SELECT 2, r FROM forge_private.registry_warnings(now.backlog) r
+            UNION ALL SELECT 3, h FROM forge_private.health_warnings(now.backlog) h) w))
+    FROM now
 $$;
 COMMENT ON FUNCTION forge.status() IS 'Versions, preload and worker, nodes, leaders, backlog by queue, and warnings with what to do';

@@ -9,6 +9,7 @@
 pub mod backoff;
 pub mod duration;
 pub mod error;
+pub mod frontier;
 pub mod handler;
 pub mod invalid;
 pub mod job;

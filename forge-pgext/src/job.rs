@@ -1,0 +1,65 @@
+//! The queue: a log of entries, claims of batches, leases, attempts. One file per noun or verb.
+
+pub mod cancel;
+pub mod claim;
+pub mod deferred;
+pub mod enqueue;
+pub mod entry;
+pub mod finish;
+pub mod gate;
+pub mod kind;
+pub mod lane;
+pub mod lease;
+pub mod member;
+pub mod recover;
+pub mod rescue;
+pub mod run_sql;
+pub mod running;
+
+use pgrx::pg_sys;
+
+/// Microseconds of a day.
+const DAY_US: i64 = 86_400_000_000;
+
+/// The database clock, microseconds since 2000-01-01 UTC.
+pub fn now() -> i64 {
+    unsafe { pg_sys::GetCurrentTimestamp() }
+}
+
+/// The day (since 2000-01-01) of an instant.
+pub fn day_of(at: i64) -> i32 {
+    at.div_euclid(DAY_US) as i32
+}
+
+/// The instant in a UUIDv7, microseconds since 2000-01-01.
+pub fn instant_of(id: &uuid::Uuid) -> i64 {
+    /// From 1970-01-01 to 2000-01-01.
+    const EPOCH_US: i64 = 946_684_800_000_000;
+    let bytes = id.as_bytes();
+    let ms = bytes[..6].iter().fold(0i64, |n, b| n << 8 | i64::from(*b));
+    ms * 1000 - EPOCH_US
+}
+
+/// The instant an interval from now, microseconds since 2000; ZF002 when the interval is negative.
+pub fn deadline(interval: Option<pg_sys::Datum>, name: &str, default_us: i64) -> i64 {
+    let at = now();
+    let Some(interval) = interval else {
+        return at + default_us;
+    };
+    let then = unsafe {
+        pg_sys::OidFunctionCall2Coll(
+            pg_sys::Oid::from_u32(1189), // timestamptz + interval
+            pg_sys::Oid::INVALID,
+            pg_sys::Datum::from(at),
+            interval,
+        )
+    }
+    .value() as i64;
+    if then < at {
+        crate::error::invalid(
+            format!("{name} is negative ({} s)", (then - at) / 1_000_000),
+            format!("Pass a {name} of zero or more."),
+        );
+    }
+    then
+}

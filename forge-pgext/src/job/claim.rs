@@ -1,0 +1,356 @@
+//! Claims: handing out ready entries, most urgent lanes first, within gates, rates and pauses.
+//!
+//! Strict priority with aging: out of every eight slots one goes to the lane that has waited longest beyond its
+//! patience, so that no job waits for ever behind more urgent ones.
+
+use super::entry::Entry;
+use super::kind::{Channel, registry};
+use super::member::Member;
+use super::{deferred, gate, lane, lease, now};
+use crate::error::{fail, invalid};
+use crate::pg::function::{Call, Value, text_datum, uuid_datum};
+use crate::pg::lock::{self, Class};
+use crate::pg::snapshot::Snapshot;
+use crate::pg::table::{Key, Operator, Table, oid};
+use crate::pg::{extra, shmem};
+use forge_core::limits::MAX_BATCH;
+use forge_core::{Rate, Scope};
+use pgrx::pg_sys::Datum;
+use std::cell::Cell;
+use uuid::Uuid;
+
+/// How long a lane waits before it may claim its share of slots, microseconds; per level of priority.
+const PATIENCE_US: i64 = 30_000_000;
+/// One slot in this many goes to lanes that have waited too long.
+const AGING_SHARE: usize = 8;
+
+thread_local! {
+    static TURN: Cell<usize> = const { Cell::new(0) };
+}
+
+/// What a claim got.
+struct Claimed {
+    entries: Vec<Entry>,
+    members: Vec<Member>,
+    /// Taken out of their lanes, but waiting for a gate now.
+    parked: Vec<Member>,
+}
+
+/// `forge.claim(worker, queues, max_jobs, lease, capabilities)`.
+pub fn claim(call: &Call) -> Value {
+    let worker = call.need_text(0, "worker");
+    let queues = call
+        .texts(1, "queues")
+        .unwrap_or_else(|| vec!["default".into()]);
+    let max = batch_size(call.get::<i32>(2).unwrap_or(1));
+    let capabilities = call
+        .texts(4, "capabilities")
+        .unwrap_or_else(|| vec!["general".into()]);
+    let deadline = super::deadline(call.datum(3), "lease", 30_000_000);
+    let results = call.result_set();
+    let known = registry();
+    for queue in &queues {
+        if !known.queues.contains_key(queue) {
+            crate::error::not_found(
+                format!("queue \"{queue}\" does not exist"),
+                "Register a kind in it, or see the view forge.queues.",
+            );
+        }
+    }
+    let channels = known
+        .channels
+        .values()
+        .filter(|c| queues.contains(&c.queue.name) && capabilities.contains(&c.kind.capability))
+        .cloned()
+        .collect();
+    let claimed = collect(channels, max);
+    if claimed.members.is_empty() {
+        settle(&claimed);
+        return None;
+    }
+    let id = Uuid::now_v7();
+    lease::record(&id, None, Some(&worker), Some(deadline), &claimed.members);
+    settle(&claimed);
+    for entry in &claimed.entries {
+        let kind = known
+            .channel_of(entry.lane)
+            .map(|c| c.kind.name.clone())
+            .unwrap_or_default();
+        results.push(&[
+            Some(uuid_datum(&entry.body.id)),
+            Some(text_datum(&kind)),
+            Some(entry.body.args),
+            Some(Datum::from(i32::from(entry.body.attempt))),
+            Some(uuid_datum(&id)),
+            Some(Datum::from(deadline)),
+            entry.body.traceparent,
+        ]);
+    }
+    None
+}
+
+/// `forge_private.worker_claim(node, kinds, max_jobs, queues, lease)`.
+pub fn worker_claim(call: &Call) -> Value {
+    let node = call.need_uuid(0, "node");
+    let kinds = call.texts(1, "kinds").unwrap_or_default();
+    let max = batch_size(call.get::<i32>(2).unwrap_or(1));
+    let queues = call.texts(3, "queues");
+    let id = call.uuid(4).unwrap_or_else(Uuid::now_v7);
+    let results = call.result_set();
+    lock_node(&node);
+    crate::worker::ensure();
+    let known = registry();
+    let channels = known
+        .channels
+        .values()
+        .filter(|c| {
+            kinds.contains(&c.kind.name)
+                && queues.as_ref().is_none_or(|q| q.contains(&c.queue.name))
+        })
+        .cloned()
+        .collect();
+    let claimed = collect(channels, max);
+    if !claimed.members.is_empty() {
+        lease::record(&id, Some(&node), None, None, &claimed.members);
+    }
+    settle(&claimed);
+    for (position, entry) in claimed.entries.iter().enumerate() {
+        let Some(channel) = known.channel_of(entry.lane) else {
+            continue;
+        };
+        results.push(&[
+            Some(uuid_datum(&id)),
+            Some(Datum::from(position as i32)),
+            Some(uuid_datum(&entry.body.id)),
+            Some(text_datum(&channel.kind.name)),
+            Some(text_datum(&channel.queue.name)),
+            Some(entry.body.args),
+            Some(Datum::from(i32::from(entry.body.attempt))),
+            Some(Datum::from(i32::from(entry.body.max_attempts))),
+            entry.body.traceparent,
+            Some(Datum::from(entry.body.enqueued_at)),
+        ]);
+    }
+    None
+}
+
+fn batch_size(max: i32) -> usize {
+    if max < 1 || max as usize > MAX_BATCH {
+        invalid(
+            format!("max_jobs {max} is out of range"),
+            format!("Ask for 1 to {MAX_BATCH} jobs."),
+        );
+    }
+    max as usize
+}
+
+/// Keeps the node from being declared dead while this transaction claims for it; ZF010 when it already is.
+fn lock_node(node: &Uuid) {
+    let key = node.as_u128();
+    lock::acquire_shared(Class::Node, (key >> 64) as u64 ^ key as u64);
+    let snapshot = Snapshot::latest();
+    let by_id = [Key {
+        column: 1,
+        operator: Operator::UuidEq,
+        value: uuid_datum(node),
+    }];
+    let mut alive = false;
+    if let Some(table) = oid("node").and_then(Table::read) {
+        table.scan(0, &by_id, &snapshot, |row| {
+            let state = row[NODE_STATE]
+                .and_then(|d| unsafe { <String as pgrx::FromDatum>::from_datum(d, false) });
+            alive = state.is_some_and(|s| s != "dead");
+            false
+        });
+    }
+    if !alive {
+        fail(
+            "ZF010",
+            format!("node {node} is not registered, or was declared dead"),
+            "Register again under a new id; the jobs it had are running elsewhere.",
+        );
+    }
+}
+
+/// Column of `forge_private.node` (from 0) that holds its state.
+const NODE_STATE: usize = 7;
+
+fn collect(channels: Vec<Channel>, max: usize) -> Claimed {
+    let mut claimed = Claimed {
+        entries: Vec::new(),
+        members: Vec::new(),
+        parked: Vec::new(),
+    };
+    let mut lanes = lanes(channels);
+    if lanes.is_empty() {
+        return claimed;
+    }
+    let turn = TURN.get();
+    TURN.set(turn.wrapping_add(1));
+    let share = if max >= AGING_SHARE {
+        max / AGING_SHARE
+    } else {
+        usize::from(turn % AGING_SHARE == AGING_SHARE - 1)
+    };
+    if share > 0 {
+        if let Some(oldest) = overdue(&lanes) {
+            take(&lanes[oldest], share, &mut claimed, true);
+        }
+    }
+    // Lanes of the same priority take turns to be first.
+    let count = lanes.len();
+    lanes.rotate_left(turn % count);
+    lanes.sort_by_key(|l| l.priority);
+    for lane in &lanes {
+        let want = max - claimed.members.len();
+        if want == 0 {
+            break;
+        }
+        take(lane, want, &mut claimed, shmem::present());
+    }
+    if claimed.members.is_empty() && !shmem::present() && claimed.parked.is_empty() {
+        // Every busy lane was passed over: wait for one, holding no other.
+        if let Some(lane) = lanes.iter().find(|l| !l.empty) {
+            take(lane, max, &mut claimed, true);
+        }
+    }
+    claimed
+}
+
+struct Candidate {
+    channel: Channel,
+    priority: i32,
+    waiting_since: i64,
+    empty: bool,
+}
+
+/// The lanes of these channels that may have something.
+fn lanes(channels: Vec<Channel>) -> Vec<Candidate> {
+    let at = now();
+    let open = channels.into_iter().filter(|c| !c.queue.paused);
+    let all = open.flat_map(|c| (0..5).map(move |priority| (c.clone(), priority)));
+    all.filter_map(|(channel, priority)| {
+        let hint = shmem::with(|shared| shared.hint(channel.lane(priority), at));
+        let waiting_since = hint.map_or(0, |h| h.waiting_since);
+        let empty = hint.is_some_and(|h| h.empty);
+        (!empty).then_some(Candidate {
+            channel,
+            priority,
+            waiting_since,
+            empty,
+        })
+    })
+    .collect()
+}
+
+/// The lane that has waited longest beyond its patience, if a more urgent one is there to be overtaken.
+fn overdue(lanes: &[Candidate]) -> Option<usize> {
+    let at = now();
+    let most_urgent = lanes.iter().map(|l| l.priority).min()?;
+    (0..lanes.len())
+        .filter(|i| lanes[*i].priority > most_urgent)
+        .filter(|i| !shmem::present() || lanes[*i].waiting_since > 0)
+        .filter(|i| {
+            at - lanes[*i].waiting_since > PATIENCE_US * i64::from(lanes[*i].priority - most_urgent)
+        })
+        .min_by_key(|i| lanes[*i].waiting_since)
+}
+
+fn take(candidate: &Candidate, want: usize, claimed: &mut Claimed, wait: bool) {
+    let channel = &candidate.channel;
+    let kind = &channel.kind;
+    let whole = kind
+        .max_concurrency
+        .map(|limit| (gate::key(kind.id, ""), limit));
+    let mut allowed = want as u32;
+    if let Some((key, limit)) = whole {
+        allowed = gate::enter(key, limit, allowed);
+    }
+    let entered = allowed;
+    let rates = rates_of(channel);
+    let mut drawn = Vec::new();
+    for (bucket, rate) in &rates {
+        if allowed > 0 {
+            let got = gate::draw(*bucket, rate, allowed);
+            drawn.push((*bucket, *rate, got));
+            allowed = got;
+        }
+    }
+    let entries = if allowed == 0 {
+        Vec::new()
+    } else {
+        lane::take(channel.lane(candidate.priority), allowed as usize, wait)
+    };
+    let mut started = 0;
+    let mut passed_whole = 0;
+    for entry in entries {
+        let own_gate = entry.body.gate_key.is_some();
+        if own_gate {
+            let key = entry.gate();
+            if gate::enter(key, kind.max_concurrency.unwrap_or(1), 1) == 0 {
+                claimed.parked.push(entry.member(key));
+                deferred::park(&entry, key);
+                continue;
+            }
+            claimed.members.push(entry.member(key));
+        } else {
+            let key = whole.map_or(0, |w| w.0);
+            passed_whole += 1;
+            claimed.members.push(entry.member(key));
+        }
+        started += 1;
+        claimed.entries.push(entry);
+    }
+    if let Some((key, _)) = whole {
+        gate::return_unused(key, entered - passed_whole.min(entered));
+    }
+    for (bucket, rate, got) in drawn {
+        gate::put_back(bucket, &rate, got.saturating_sub(started));
+    }
+}
+
+/// The rate buckets that a channel's jobs draw from.
+fn rates_of(channel: &Channel) -> Vec<(u64, Rate)> {
+    let mut rates = Vec::new();
+    if let Some(rate) = channel.kind.rate {
+        let per_queue = rate.scope == Some(Scope::Queue);
+        let name = if per_queue {
+            format!("kind in {}", channel.queue.name)
+        } else {
+            "kind".to_owned()
+        };
+        rates.push((bucket(&format!("{name} {}", channel.kind.name)), rate));
+    }
+    if let Some(rate) = channel.queue.rate {
+        rates.push((bucket(&format!("queue {}", channel.queue.name)), rate));
+    }
+    rates
+}
+
+fn bucket(name: &str) -> u64 {
+    gate::key(-1, name)
+}
+
+/// Writes down what the claim took but does not hand out.
+fn settle(claimed: &Claimed) {
+    if !claimed.parked.is_empty() {
+        lease::record_closed(&claimed.parked);
+        super::finish::record_outcome(&claimed.parked, super::finish::PARKED, None);
+        if !shmem::present() {
+            extra::notify(c"forge_jobs");
+        }
+    }
+}
+
+/// `forge_private.preload_state()`: whether the library is preloaded and its background worker runs.
+pub fn preload_state(_: &Call) -> Value {
+    let pid = shmem::with(shmem::Shared::worker_pid);
+    let worker = pid.map(|p| if p == 0 { "starting" } else { "running" });
+    let json = serde_json::json!({
+        "preload": pid.is_some(),
+        "worker": worker,
+        "worker_pid": pid.filter(|p| *p != 0),
+    });
+    use pgrx::IntoDatum;
+    pgrx::JsonB(json).into_datum()
+}

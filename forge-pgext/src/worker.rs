@@ -1,0 +1,94 @@
+//! The background worker: one per database in use, with preload only.
+//!
+//! It turns commits that made work ready into at most one NOTIFY per interval, outside user transactions and without
+//! waiting for the disk, and makes day tables ahead. It is asked for by the first backend that uses Forge in a database,
+//! comes back after a crash of the server, and ends for good when it is terminated.
+
+use crate::pg::{extra, shmem, spi};
+use pgrx::FromDatum;
+use pgrx::bgworkers::{BackgroundWorker, BackgroundWorkerBuilder, SignalWakeFlags};
+use pgrx::pg_sys::{self, Datum, Oid};
+use std::time::Duration;
+
+/// Shortest time between two notifications.
+const INTERVAL: Duration = Duration::from_micros(500);
+/// How often day tables are looked after without any other reason.
+const UPKEEP_EVERY_US: i64 = 600_000_000;
+
+/// Asks for this database's worker unless it runs or was asked for just now.
+pub fn ensure() {
+    let now = crate::job::now();
+    let start = shmem::with(|shared| shared.should_start_worker(now)).unwrap_or(false);
+    if start && unsafe { pg_sys::MyBgworkerEntry.is_null() } {
+        // Without a free worker slot everything still works by polling; forge.status() tells.
+        let _ = BackgroundWorkerBuilder::new("forge worker")
+            .set_type("forge worker")
+            .set_library("forge")
+            .set_function("forge_worker_main")
+            .enable_spi_access()
+            .set_restart_time(Some(Duration::from_secs(5)))
+            .set_argument(Some(Datum::from(unsafe { pg_sys::MyDatabaseId })))
+            .load_dynamic();
+    }
+}
+
+/// Entry point of the worker process.
+#[pgrx::pg_guard]
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn forge_worker_main(argument: Datum) {
+    BackgroundWorker::attach_signal_handlers(SignalWakeFlags::SIGTERM | SignalWakeFlags::SIGHUP);
+    let database = unsafe { Oid::from_datum(argument, false) };
+    BackgroundWorker::connect_worker_to_spi_by_oid(database, None);
+    let first = shmem::with(|shared| {
+        let first = shared.worker_pid() == 0 || unsafe { libc_kill(shared.worker_pid(), 0) } != 0;
+        if first {
+            shared.set_worker(unsafe { pg_sys::MyProcPid }, unsafe { pg_sys::MyProc }
+                as usize);
+        }
+        first
+    });
+    if first == Some(true) {
+        serve();
+        shmem::with(|shared| shared.set_worker(0, 0));
+    }
+    // Exit code 0 tells the postmaster not to start this worker again.
+    unsafe { pg_sys::proc_exit(0) };
+}
+
+unsafe extern "C" {
+    #[link_name = "kill"]
+    fn libc_kill(pid: i32, signal: i32) -> i32;
+}
+
+fn serve() {
+    // Losing a notification in a crash costs nothing: whoever listened has to connect again and then catches up.
+    BackgroundWorker::transaction(|| {
+        spi::execute(
+            "SELECT pg_catalog.set_config('synchronous_commit', 'off', false)",
+            &[],
+        );
+    });
+    let mut upkeep_at = i64::MIN;
+    while !BackgroundWorker::sigterm_received() {
+        let now = crate::job::now();
+        if now - upkeep_at > UPKEEP_EVERY_US {
+            upkeep_at = now;
+            BackgroundWorker::transaction(upkeep);
+        }
+        if shmem::with(shmem::Shared::take_wakes) == Some(true) {
+            BackgroundWorker::transaction(|| extra::notify(c"forge_jobs"));
+            std::thread::sleep(INTERVAL);
+        }
+        BackgroundWorker::wait_latch(Some(Duration::from_secs(60)));
+    }
+}
+
+fn upkeep() {
+    if crate::pg::table::oid("entry").is_some() {
+        spi::execute(
+            "SELECT forge_private.make_day(d) FROM (VALUES ((now() AT TIME ZONE 'UTC')::date), \
+             ((now() AT TIME ZONE 'UTC')::date + 1)) v(d)",
+            &[],
+        );
+    }
+}
