@@ -20,14 +20,15 @@ SELECT forge.revoke_api_key('ci'), forge.revoke_api_key('ci') AS again;
 SELECT forge_private.authenticate_key(key) AS revoked FROM test.key;
 -- Webhooks.
 SELECT forge.register_job('github.push', 'worker');
-SELECT forge.register_webhook('github', 'github.{event}', 'github', 'hush', '10 min');
-SELECT forge.register_webhook('github', 'github.{event}', 'github', 'hush', '10 min');
+SELECT forge.register_webhook('github', 'github.{event}', 'github', 'hush hush', '10 min');
+SELECT forge.register_webhook('github', 'github.{event}', 'github', 'hush hush', '10 min');
 SELECT forge_private.webhook('github') ->> 'scheme' AS scheme, forge_private.webhook('github') ->> 'tolerance_ms' AS tolerance, forge_private.webhook('none') AS none;
-SELECT * FROM test.error_of($$SELECT forge.register_webhook('h', 'github.push', 'carrier-pigeon', 'hush')$$);
+SELECT * FROM test.error_of($$SELECT forge.register_webhook('h', 'github.push', 'carrier-pigeon', 'hush hush')$$);
 SELECT * FROM test.error_of($$SELECT forge.register_webhook('h', 'github.push', 'github', null)$$);
 SELECT * FROM test.error_of($$SELECT forge.register_webhook('h', 'github.push', 'github', '')$$);
-SELECT * FROM test.error_of($$SELECT forge.register_webhook('h', 'github.push', 'github', 'hush', '-1 s')$$);
-SELECT * FROM test.error_of($$SELECT forge.register_webhook('', 'github.push', 'github', 'hush')$$);
+SELECT * FROM test.error_of($$SELECT forge.register_webhook('h', 'github.push', 'github', 'hush')$$);
+SELECT * FROM test.error_of($$SELECT forge.register_webhook('h', 'github.push', 'github', 'hush hush', '-1 s')$$);
+SELECT * FROM test.error_of($$SELECT forge.register_webhook('', 'github.push', 'github', 'hush hush')$$);
 -- A delivery is one job, however often it comes.
 SELECT (forge_private.gateway_webhook('github', 'd-1', 'push', '{"ref": "x"}', null) ->> 'duplicate')::boolean AS duplicate;
 SELECT (forge_private.gateway_webhook('github', 'd-1', 'push', '{"ref": "x"}', null) ->> 'duplicate')::boolean AS duplicate;

@@ -25,7 +25,7 @@ SELECT * FROM test.error_of($$SELECT forge.register_job('k', 'https://')$$);
 SELECT * FROM test.error_of($$SELECT forge.register_job('k', 'sql:test.missing')$$);
 SELECT * FROM test.error_of($$SELECT forge.register_job('k', 'sql:nowhere')$$);
 SELECT * FROM test.error_of($$SELECT forge.register_job('k', 'sql:test.two')$$);
-SELECT forge.register_job('two', 'sql:test.two(integer)');
+SELECT * FROM test.error_of($$SELECT forge.register_job('k', 'sql:test.two(integer)')$$);
 SELECT * FROM test.error_of($$SELECT forge.register_job('k', 'native:x', queue => '')$$);
 SELECT * FROM test.error_of($$SELECT forge.register_job('k', 'native:x', priority => 'urgent')$$);
 SELECT * FROM test.error_of($$SELECT forge.register_job('k', 'native:x', priority => null)$$);

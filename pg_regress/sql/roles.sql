@@ -50,7 +50,7 @@ FROM (VALUES
     ($$SELECT forge.try_lock('l', 'o')$$),
     ($$SELECT forge.create_api_key('k')$$),
     ($$SELECT count(*) FROM forge.api_keys$$),
-    ($$SELECT forge.register_webhook('h', 'task', 'github', 'secret')$$),
+    ($$SELECT forge.register_webhook('h', 'task', 'github', 'a secret')$$),
     ($$SELECT forge.status()$$),
     ($$SELECT forge.version()$$),
     ($$SELECT count(*) FROM forge_private.job_kind$$),

@@ -25,8 +25,8 @@ SELECT forge_private.leader_acquire('schedules', id, 60000) AS term FROM test.no
 SELECT e.code FROM test.node, test.error_of(format('SELECT forge_private.duty_schedules(%L, 1)', id)) e WHERE name = 'a';
 SELECT forge.unschedule('second');
 -- Misfires: an hour of every ten minutes missed.
-CREATE FUNCTION test.miss(schedule text) RETURNS void LANGUAGE sql AS
-$$UPDATE forge_private.schedule SET next_run_at = date_trunc('hour', now() - interval '1 day') WHERE name = schedule$$;
+CREATE FUNCTION test.miss(which text) RETURNS void LANGUAGE sql AS
+$$UPDATE forge_private.schedule SET next_run_at = date_trunc('hour', now() - interval '1 day') WHERE name = which$$;
 SELECT forge.schedule('skip', 'every 10m', 'tick', misfire => 'skip');
 SELECT forge.schedule('latest', 'every 10m', 'tick', misfire => 'latest');
 SELECT forge.schedule('all', 'every 10m', 'tick', misfire => 'all', misfire_limit => 5);
