@@ -114,7 +114,7 @@ DECLARE
         'authenticate_key', 'gateway_enqueue', 'gateway_jobs', 'gateway_job', 'gateway_job_action',
         'webhook', 'gateway_webhook'];
     views CONSTANT text[] := ARRAY[
-        'queues', 'jobs', 'job_attempts', 'nodes', 'leaders', 'schedules', 'schedule_runs', 'locks', 'api_keys'];
+        'queues', 'jobs', 'job_attempts', 'nodes', 'leaders', 'schedules', 'schedule_runs'];
     login pg_roles%ROWTYPE;
     item text;
     signature regprocedure;
