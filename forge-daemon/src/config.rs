@@ -19,14 +19,15 @@ pub mod worker;
 mod check;
 mod environment;
 mod interpolate;
+mod mistake;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use database::Database;
 pub use duration::Span;
-pub use load::{Mistake, Mistakes, Source};
 pub use log::{Format, Log};
+pub use mistake::{Mistake, Mistakes, Source};
 pub use net::{Grpc, Hooks, Http};
 pub use node::{Node, Role};
 pub use outbound::Outbound;

@@ -19,6 +19,7 @@
 //! serve`: `forge.toml` and `FORGE_SECTION__FIELD` variables, or [`Builder::config`].
 
 #![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod app;
 pub mod cli;

@@ -12,7 +12,7 @@ use crate::{
     db::{Db, Listener, Wakeups},
     error::Error,
     gateway::Gateway,
-    grpc,
+    grpc, observe,
     scheduler::{self, Scheduler},
     service::Tasks,
     worker::Worker,
@@ -41,13 +41,18 @@ pub struct Running {
 /// Opens the doors and begins to join; returns at once, the database may come later.
 pub(super) async fn start(config: Config, natives: Natives) -> Result<Running, Error> {
     config.check()?;
-    let wrong_url = |message: String| Error::Config(crate::config::Mistakes::one("database.url", message));
+    let wrong_url =
+        |message: String| Error::Config(crate::config::Mistakes::one("database.url", message));
     let db = Db::new(&config.database).map_err(wrong_url)?;
     let wakeups = Wakeups::default();
     let listener = Listener::new(&config.database, wakeups.clone()).map_err(wrong_url)?;
     let http = bind("http", config.http.listen).await?;
     let serves_grpc = config.node.has(Role::Worker) || config.node.has(Role::Gateway);
-    let rpc = if serves_grpc { Some(bind("grpc", config.grpc.listen).await?) } else { None };
+    let rpc = if serves_grpc {
+        Some(bind("grpc", config.grpc.listen).await?)
+    } else {
+        None
+    };
     let addresses = Addresses {
         http: http.local_addr().ok(),
         grpc: rpc.as_ref().and_then(|listener| listener.local_addr().ok()),
@@ -61,6 +66,7 @@ pub(super) async fn start(config: Config, natives: Natives) -> Result<Running, E
         tasks: Tasks::new(),
         drain: CancellationToken::new(),
         force: CancellationToken::new(),
+        asked: CancellationToken::new(),
         phase: Arc::new(watch::Sender::new(Phase::Starting)),
     };
     tracing::info!(
@@ -70,6 +76,8 @@ pub(super) async fn start(config: Config, natives: Natives) -> Result<Running, E
         version = env!("CARGO_PKG_VERSION"),
         "node starting"
     );
+    observe::metrics::install();
+    observe::metrics::spawn_upkeep(&context.tasks);
     listener.spawn(&context.tasks);
     let gateway = Gateway::spawn(&context, http);
     let (joined, parts) = watch::channel(None);
@@ -92,11 +100,22 @@ pub(super) async fn start(config: Config, natives: Natives) -> Result<Running, E
             }
         }
     });
-    Ok(Running { context, gateway, parts, refused })
+    Ok(Running {
+        context,
+        gateway,
+        parts,
+        refused,
+    })
 }
 
 async fn bind(section: &'static str, address: std::net::SocketAddr) -> Result<TcpListener, Error> {
-    TcpListener::bind(address).await.map_err(|source| Error::Listen { section, address, source })
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| Error::Listen {
+            section,
+            address,
+            source,
+        })
 }
 
 /// Waits for the database and starts what needs it. The error is the name of a role that must not serve.
@@ -107,23 +126,41 @@ async fn join(context: &Context, rpc: Option<TcpListener>) -> Result<Option<Part
     if found.unrestricted && !context.config.database.allow_superuser {
         return Err(found.role);
     }
-    tracing::info!(server = found.server, extension = found.extension, role = found.role, "database ready");
+    tracing::info!(
+        server = found.server,
+        extension = found.extension,
+        role = found.role,
+        "database ready"
+    );
     let Some(cluster) = Cluster::start(context).await else {
         return Ok(None);
     };
     let node = &context.config.node;
-    let worker = node.has(Role::Worker).then(|| Worker::start(context, &cluster));
-    let scheduler = node.has(Role::Scheduler).then(|| scheduler::start(context, &cluster));
+    let worker = node
+        .has(Role::Worker)
+        .then(|| Worker::start(context, &cluster));
+    let scheduler = node
+        .has(Role::Scheduler)
+        .then(|| scheduler::start(context, &cluster));
     if let Some(listener) = rpc {
         grpc::serve(context, listener, worker.as_ref());
     }
-    Ok(Some(Parts { cluster, worker, scheduler }))
+    Ok(Some(Parts {
+        cluster,
+        worker,
+        scheduler,
+    }))
 }
 
 impl Running {
     /// The shared parts of the node.
     pub fn context(&self) -> &Context {
         &self.context
+    }
+
+    /// Ends when someone asked this node to drain: call [`Running::stop`] then.
+    pub async fn asked_to_stop(&self) {
+        self.context.asked.cancelled().await;
     }
 
     /// Ends when the node cannot go on.
@@ -146,7 +183,13 @@ impl Running {
         let config = &context.config;
         context.phase.send_replace(Phase::Draining);
         context.drain.cancel();
-        step(context, "requests", config.node.drain_timeout.get(), self.gateway.drained()).await;
+        step(
+            context,
+            "requests",
+            config.node.drain_timeout.get(),
+            self.gateway.drained(),
+        )
+        .await;
         let parts = self.parts.borrow().clone();
         if let Some(parts) = parts {
             if let Some(worker) = &parts.worker {

@@ -11,7 +11,10 @@ pub(super) struct Signals {
 impl Signals {
     /// Takes the signals over from now on; one that cannot be taken keeps its default effect.
     pub fn new() -> Self {
-        Self { term: signal(SignalKind::terminate()).ok(), int: signal(SignalKind::interrupt()).ok() }
+        Self {
+            term: signal(SignalKind::terminate()).ok(),
+            int: signal(SignalKind::interrupt()).ok(),
+        }
     }
 
     /// The name of the next signal.

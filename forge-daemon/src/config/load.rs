@@ -1,64 +1,378 @@
-//! Reading the configuration: file, environment, interpolation, all mistakes at once.
+//! Reading the configuration: file, then environment, all mistakes at once.
 
-use std::{fmt, path::Path};
+use std::{collections::BTreeMap, path::Path};
 
-use super::Config;
+use toml::{Table, Value};
 
-/// Where a value came from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// The file of this name.
-    File(String),
-    /// The environment variable of this name.
-    Environment(String),
-    /// The program itself: a default or a flag.
-    Program,
+use super::{
+    Config, Mistake, Mistakes, Source,
+    environment::settings,
+    interpolate::interpolate,
+    schema::{self, Fields},
+};
+
+/// Reads `file`, else `$FORGE_CONFIG`, else `forge.toml` when it is there, and lays the environment over it.
+pub fn read(file: Option<&Path>) -> Result<Config, Mistakes> {
+    let named = file
+        .map(Path::to_owned)
+        .or_else(|| std::env::var_os("FORGE_CONFIG").map(Into::into));
+    let (path, required) = match named {
+        Some(path) => (path, true),
+        None => ("forge.toml".into(), false),
+    };
+    let shown = path.display().to_string();
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => Some((shown, text)),
+        Err(error) if !required && error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => return Err(Mistakes::one(&shown, format!("cannot be read: {error}"))),
+    };
+    let file = text
+        .as_ref()
+        .map(|(name, text)| (name.as_str(), text.as_str()));
+    parse(
+        file,
+        std::env::vars_os()
+            .filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?))),
+    )
 }
 
-/// One mistake: which field, from where, what is wrong with it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mistake {
-    /// `section.field`.
-    pub field: String,
-    /// Where the value came from.
-    pub source: Source,
-    /// What is wrong and what would be right.
-    pub message: String,
-}
-
-/// Every mistake of a configuration.
-#[derive(Clone, Debug, Default, PartialEq, Eq, thiserror::Error)]
-pub struct Mistakes(pub Vec<Mistake>);
-
-impl Mistakes {
-    /// A single mistake of a value set by the program.
-    pub fn one(field: &str, message: String) -> Self {
-        Self(vec![Mistake { field: field.into(), source: Source::Program, message }])
+/// Reads a configuration from the name and text of a file and from environment variables.
+pub fn parse(
+    file: Option<(&str, &str)>,
+    variables: impl Iterator<Item = (String, String)>,
+) -> Result<Config, Mistakes> {
+    let variables: BTreeMap<String, String> = variables.collect();
+    let mut draft = Draft::new(file.map(|(name, _)| name));
+    if let Some((_, text)) = file {
+        draft.file(text, &|name| variables.get(name).cloned());
+    }
+    draft.environment(variables.into_iter());
+    draft.refuse_unknown();
+    let config = draft.typed();
+    if let Err(Mistakes(found)) = config.check() {
+        for mistake in found {
+            draft.mistake(&mistake.field, mistake.message);
+        }
+    }
+    if draft.mistakes.is_empty() {
+        Ok(config)
+    } else {
+        Err(Mistakes(draft.mistakes))
     }
 }
 
-impl fmt::Display for Mistake {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.source {
-            Source::File(file) => write!(f, "{} ({file}): {}", self.field, self.message),
-            Source::Environment(name) => write!(f, "{} ({name}): {}", self.field, self.message),
-            Source::Program => write!(f, "{}: {}", self.field, self.message),
+/// A configuration in the making: untyped values, where they came from, mistakes so far.
+struct Draft {
+    fields: Fields,
+    file: Source,
+    table: Table,
+    variables: BTreeMap<String, Source>,
+    mistakes: Vec<Mistake>,
+}
+
+impl Draft {
+    fn new(file: Option<&str>) -> Self {
+        Self {
+            fields: schema::fields(),
+            file: file.map_or(Source::Program, |name| Source::File(name.to_owned())),
+            table: Table::new(),
+            variables: BTreeMap::new(),
+            mistakes: Vec::new(),
+        }
+    }
+
+    /// Notes a mistake, unless the field already has one: a wrong value is reported once.
+    fn mistake(&mut self, field: &str, message: String) {
+        if self.mistakes.iter().any(|known| known.field == field) {
+            return;
+        }
+        let source = match self.variables.get(field) {
+            Some(variable) => variable.clone(),
+            None if self.value(field).is_some() => self.file.clone(),
+            None => Source::Program,
+        };
+        self.mistakes.push(Mistake {
+            field: field.to_owned(),
+            source,
+            message,
+        });
+    }
+
+    fn value(&self, field: &str) -> Option<&Value> {
+        let mut parts = field.split('.');
+        let first = self.table.get(parts.next()?)?;
+        parts.try_fold(first, |value, part| value.get(part))
+    }
+
+    fn file(&mut self, text: &str, lookup: &dyn Fn(&str) -> Option<String>) {
+        match text.parse::<Table>() {
+            Ok(table) => {
+                let mut root = Value::Table(table);
+                let mut found = Vec::new();
+                interpolate(&mut root, "", lookup, &mut |path, message| {
+                    found.push((path.to_owned(), message))
+                });
+                if let Value::Table(table) = root {
+                    self.table = table;
+                }
+                found
+                    .into_iter()
+                    .for_each(|(path, message)| self.mistake(&path, message));
+            }
+            Err(error) => {
+                let source = self.file.clone();
+                let line = error
+                    .span()
+                    .map_or(1, |span| 1 + text[..span.start].matches('\n').count());
+                let message = format!("not TOML: {}", error.message());
+                self.mistakes.push(Mistake {
+                    field: format!("line {line}"),
+                    source,
+                    message,
+                });
+            }
+        }
+    }
+
+    fn environment(&mut self, variables: impl Iterator<Item = (String, String)>) {
+        for setting in settings(variables, &self.fields) {
+            match setting {
+                Ok(setting) => {
+                    let path = format!("{}.{}", setting.section, setting.field);
+                    self.variables
+                        .insert(path, Source::Environment(setting.variable));
+                    let section = self
+                        .table
+                        .entry(setting.section)
+                        .or_insert_with(|| Value::Table(Table::new()));
+                    if let Value::Table(section) = section {
+                        section.insert(setting.field, setting.value);
+                    }
+                }
+                Err((variable, path)) => {
+                    let message = self.unknown(&path);
+                    self.mistakes.push(Mistake {
+                        field: path,
+                        source: Source::Environment(variable),
+                        message,
+                    });
+                }
+            }
+        }
+    }
+
+    /// Takes every name that is no field out of the table, and says so.
+    fn refuse_unknown(&mut self) {
+        let mut unknown = Vec::new();
+        let fields = &self.fields;
+        for (section, value) in &self.table {
+            match (fields.get(section), value) {
+                (None, _) => unknown.push(section.clone()),
+                (Some(known), Value::Table(values)) => unknown.extend(
+                    values
+                        .keys()
+                        .filter(|field| !known.contains_key(*field))
+                        .map(|field| format!("{section}.{field}")),
+                ),
+                (Some(_), _) => {}
+            }
+        }
+        for path in unknown {
+            let message = self.unknown(&path);
+            self.mistake(&path, message);
+            self.remove(&path);
+        }
+    }
+
+    fn unknown(&self, path: &str) -> String {
+        let (section, field) = path.split_once('.').unwrap_or((path, ""));
+        let candidates: Vec<&str> = match self.fields.get(section) {
+            Some(fields) => fields.keys().map(String::as_str).collect(),
+            None => self.fields.keys().map(String::as_str).collect(),
+        };
+        let (what, name) = if self.fields.contains_key(section) {
+            ("field", field)
+        } else {
+            ("section", section)
+        };
+        match nearest(name, &candidates) {
+            Some(meant) => format!("unknown {what} `{name}`; did you mean `{meant}`?"),
+            None => format!(
+                "unknown {what} `{name}`; known are {}",
+                candidates.join(", ")
+            ),
+        }
+    }
+
+    /// The typed configuration: each value that does not fit is noted, taken out, and the rest tried again.
+    fn typed(&mut self) -> Config {
+        loop {
+            let error = match serde_path_to_error::deserialize::<_, Config>(Value::Table(
+                self.table.clone(),
+            )) {
+                Ok(config) => return config,
+                Err(error) => error,
+            };
+            let path = error.path().to_string();
+            // An element of a list is taken out with its list.
+            let field: String = path
+                .split('[')
+                .next()
+                .unwrap_or_default()
+                .split('.')
+                .take(2)
+                .collect::<Vec<_>>()
+                .join(".");
+            let message = self.naming_value(&field, error.inner().message());
+            self.mistake(&field, message);
+            if !self.remove(&field) {
+                return Config::default();
+            }
+        }
+    }
+
+    /// The message with the value in it, unless it is there already or must not be shown.
+    fn naming_value(&self, field: &str, message: &str) -> String {
+        let secret = field.ends_with("url") || field.ends_with("secret");
+        match self.value(field).and_then(Value::as_str) {
+            Some(value) if !secret && !message.contains(value) => format!("`{value}`: {message}"),
+            _ => message.to_owned(),
+        }
+    }
+
+    fn remove(&mut self, path: &str) -> bool {
+        match path.split_once('.') {
+            Some((section, field)) => self
+                .table
+                .get_mut(section)
+                .and_then(Value::as_table_mut)
+                .is_some_and(|table| table.remove(field).is_some()),
+            None => self.table.remove(path).is_some(),
         }
     }
 }
 
-impl fmt::Display for Mistakes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count = self.0.len();
-        writeln!(f, "the configuration has {count} mistake{}:", if count == 1 { "" } else { "s" })?;
-        for mistake in &self.0 {
-            writeln!(f, "  {mistake}")?;
-        }
-        Ok(())
-    }
+/// The candidate that a slip of the finger could have turned into `name`.
+fn nearest<'a>(name: &str, candidates: &[&'a str]) -> Option<&'a str> {
+    let near = candidates
+        .iter()
+        .map(|candidate| (distance(name, candidate), *candidate))
+        .min()?;
+    (near.0 <= 1 + name.len() / 4).then_some(near.1)
 }
 
-/// Reads `file`, else `$FORGE_CONFIG`, else `forge.toml` if it is there, and the environment over it.
-pub fn read(_file: Option<&Path>) -> Result<Config, Mistakes> {
-    Ok(Config::default())
+/// Edit distance.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, to) in b.iter().enumerate() {
+            let change = diagonal + usize::from(from != *to);
+            diagonal = row[j + 1];
+            row[j + 1] = change.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Bytes, Role, Span};
+
+    const URL: (&str, &str) = ("FORGE_DATABASE__URL", "postgres://app@db/app");
+
+    fn load(text: &str, variables: &[(&str, &str)]) -> Result<Config, Mistakes> {
+        let variables = variables
+            .iter()
+            .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
+        parse(Some(("forge.toml", text)), variables)
+    }
+
+    #[test]
+    fn the_environment_wins_over_the_file() {
+        let text = "[http]\nlisten = '0.0.0.0:80'\nbody_limit = '2MiB'\n[node]\nheartbeat = '2s'\nroles = ['gateway']\n";
+        let config = load(
+            text,
+            &[
+                URL,
+                ("FORGE_HTTP__LISTEN", "127.0.0.1:0"),
+                ("FORGE_WORKER__QUEUES", "mail, media"),
+            ],
+        )
+        .unwrap();
+        assert_eq!(config.http.listen.port(), 0);
+        assert_eq!(config.http.body_limit, Bytes::mib(2));
+        assert_eq!(config.node.heartbeat, Span::secs(2));
+        assert_eq!(config.node.roles, [Role::Gateway]);
+        assert_eq!(config.worker.queues.unwrap(), ["mail", "media"]);
+        assert_eq!(config.database.url.expose(), URL.1);
+    }
+
+    #[test]
+    fn variables_are_interpolated() {
+        let config = load(
+            "[database]\nurl = 'postgres://app:${PW}@db/app'",
+            &[("PW", "s3cret")],
+        )
+        .unwrap();
+        assert_eq!(config.database.url.expose(), "postgres://app:s3cret@db/app");
+        assert!(!format!("{config:?}").contains("s3cret"));
+    }
+
+    #[test]
+    fn every_mistake_is_reported_at_once() {
+        let text = "[http]\nlisten = 'nowhere'\nbodylimit = 3\n[nod]\nname = 'x'\n[node]\nroles = ['gateway', 'boss']\nheartbeat = 'soon'\n\
+                    [worker]\nconcurrency = 'many'\n[outbound]\nsigning_secret = '${NOPE}'\n";
+        let variables = [
+            ("FORGE_DATABASE__POOL_SIZE", "lots"),
+            ("FORGE_GRPC__LISTENN", "x"),
+            ("FORGE_CONFIG", "ignored"),
+        ];
+        let Mistakes(found) = load(text, &variables).unwrap_err();
+        let fields: Vec<&str> = found.iter().map(|mistake| mistake.field.as_str()).collect();
+        for field in [
+            "outbound.signing_secret",
+            "grpc.listenn",
+            "http.bodylimit",
+            "nod",
+            "http.listen",
+            "node.roles",
+            "node.heartbeat",
+            "worker.concurrency",
+            "database.pool_size",
+            "database.url",
+        ] {
+            assert!(fields.contains(&field), "{field} is missing in {fields:?}");
+        }
+        assert_eq!(fields.len(), 10, "{found:#?}");
+        let text = Mistakes(found).to_string();
+        for part in [
+            "did you mean `body_limit`?",
+            "did you mean `node`?",
+            "(FORGE_DATABASE__POOL_SIZE)",
+            "`boss`",
+            "\"soon\"",
+            "`NOPE`",
+            "`nowhere`",
+        ] {
+            assert!(text.contains(part), "{part} is missing in {text}");
+        }
+    }
+
+    #[test]
+    fn bad_toml_names_the_line() {
+        let text = load("[http]\nlisten = \n", &[URL]).unwrap_err().to_string();
+        assert!(text.contains("line 2 (forge.toml): not TOML"), "{text}");
+    }
+
+    #[test]
+    fn a_section_that_is_no_table_is_a_mistake() {
+        let text = load("http = 5", &[URL, ("FORGE_HTTP__LISTEN", "127.0.0.1:1")])
+            .unwrap_err()
+            .to_string();
+        assert!(text.contains("http (forge.toml)"), "{text}");
+    }
 }

@@ -27,6 +27,9 @@ pub struct Log {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { format: Format::Human, level: "info".into() }
+        Self {
+            format: Format::Human,
+            level: "info".into(),
+        }
     }
 }

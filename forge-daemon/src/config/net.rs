@@ -102,6 +102,9 @@ pub struct Hooks {
 
 impl Default for Hooks {
     fn default() -> Self {
-        Self { body_limit: Bytes::mib(1), registration_ttl: Span::secs(5) }
+        Self {
+            body_limit: Bytes::mib(1),
+            registration_ttl: Span::secs(5),
+        }
     }
 }

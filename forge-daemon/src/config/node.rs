@@ -23,7 +23,13 @@ pub enum Role {
 
 impl Role {
     /// Every role, in the order they are shown.
-    pub const ALL: [Role; 5] = [Role::Gateway, Role::Executor, Role::Worker, Role::Scheduler, Role::Collector];
+    pub const ALL: [Role; 5] = [
+        Role::Gateway,
+        Role::Executor,
+        Role::Worker,
+        Role::Scheduler,
+        Role::Collector,
+    ];
 
     /// The name used in SQL and configuration.
     pub fn as_str(self) -> &'static str {
@@ -71,8 +77,16 @@ impl Node {
     pub fn display_name(&self) -> String {
         self.name
             .clone()
-            .or_else(|| std::env::var("HOSTNAME").ok().filter(|name| !name.is_empty()))
-            .or_else(|| std::fs::read_to_string("/etc/hostname").ok().map(|name| name.trim().to_owned()))
+            .or_else(|| {
+                std::env::var("HOSTNAME")
+                    .ok()
+                    .filter(|name| !name.is_empty())
+            })
+            .or_else(|| {
+                std::fs::read_to_string("/etc/hostname")
+                    .ok()
+                    .map(|name| name.trim().to_owned())
+            })
             .filter(|name| !name.is_empty())
             .unwrap_or_else(|| "forge".into())
     }

@@ -5,7 +5,12 @@ use std::{borrow::Cow, fmt, str::FromStr};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-const UNITS: [(&str, u64); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
+const UNITS: [(&str, u64); 4] = [
+    ("GiB", 1 << 30),
+    ("MiB", 1 << 20),
+    ("KiB", 1 << 10),
+    ("B", 1),
+];
 
 /// A number of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,7 +32,7 @@ impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (name, unit) = UNITS
             .into_iter()
-            .find(|(_, unit)| self.0 >= *unit && self.0 % unit == 0)
+            .find(|(_, unit)| self.0 >= *unit && self.0.is_multiple_of(*unit))
             .unwrap_or(("B", 1));
         write!(f, "{}{name}", self.0 / unit)
     }
@@ -38,11 +43,16 @@ impl FromStr for Bytes {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let text = text.trim();
-        let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let split = text
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(text.len());
         let (digits, unit) = text.split_at(split);
         let unit = match unit.trim() {
             "" => Some(1),
-            name => UNITS.into_iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, unit)| unit),
+            name => UNITS
+                .into_iter()
+                .find(|(known, _)| known.eq_ignore_ascii_case(name))
+                .map(|(_, unit)| unit),
         };
         digits
             .parse::<u64>()
@@ -50,7 +60,9 @@ impl FromStr for Bytes {
             .zip(unit)
             .and_then(|(number, unit)| number.checked_mul(unit))
             .map(Self)
-            .ok_or_else(|| format!("`{text}` is not a size; write for example 65536, 64KiB or 8MiB"))
+            .ok_or_else(|| {
+                format!("`{text}` is not a size; write for example 65536, 64KiB or 8MiB")
+            })
     }
 }
 
@@ -98,7 +110,14 @@ mod tests {
         assert_eq!("64 kib".parse::<Bytes>().unwrap().get(), 65536);
         assert_eq!("17".parse::<Bytes>().unwrap().to_string(), "17B");
         assert_eq!(Bytes::mib(1).to_string(), "1MiB");
-        for bad in ["", "x", "1.5MiB", "-1", "9 parsecs", "99999999999999999999GiB"] {
+        for bad in [
+            "",
+            "x",
+            "1.5MiB",
+            "-1",
+            "9 parsecs",
+            "99999999999999999999GiB",
+        ] {
             assert!(bad.parse::<Bytes>().unwrap_err().contains(bad), "{bad}");
         }
     }

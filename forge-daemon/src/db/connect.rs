@@ -38,7 +38,10 @@ impl Target {
                 "-c statement_timeout={limit} -c idle_in_transaction_session_timeout=60000 -c client_min_messages=warning"
             ));
         }
-        Ok(Self { options, tls: tls::connector(&trust)? })
+        Ok(Self {
+            options,
+            tls: tls::connector(&trust)?,
+        })
     }
 }
 
@@ -73,7 +76,9 @@ mod tests {
 
     #[test]
     fn takes_verification_out_of_the_url() {
-        let (url, trust) = split_tls("postgres://u:p@h:1/d?sslmode=verify-full&sslrootcert=/ca.pem&application_name=x");
+        let (url, trust) = split_tls(
+            "postgres://u:p@h:1/d?sslmode=verify-full&sslrootcert=/ca.pem&application_name=x",
+        );
         assert_eq!(url, "postgres://u:p@h:1/d?application_name=x");
         assert_eq!(trust, Trust::Verify(Some("/ca.pem".into())));
         let plain = "postgres://u@h/d?sslmode=require";
@@ -82,7 +87,13 @@ mod tests {
 
     #[test]
     fn a_bad_url_is_named_without_its_password() {
-        let error = Target::new("postgres://u:hunter2@h:notaport/d", &Database::default(), "test").err().unwrap();
+        let error = Target::new(
+            "postgres://u:hunter2@h:notaport/d",
+            &Database::default(),
+            "test",
+        )
+        .err()
+        .unwrap();
         assert!(!error.contains("hunter2"), "{error}");
     }
 }

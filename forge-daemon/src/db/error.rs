@@ -31,7 +31,9 @@ pub enum Error {
         limit: Duration,
     },
     /// The answer did not have the expected form: versions of extension and daemon differ.
-    #[error("unexpected answer to `{name}`: {message}; do the versions of extension and daemon fit?")]
+    #[error(
+        "unexpected answer to `{name}`: {message}; do the versions of extension and daemon fit?"
+    )]
     Answer {
         /// Name of the statement.
         name: &'static str,
@@ -68,9 +70,14 @@ impl Error {
         if let Some(server) = error.as_db_error() {
             return Error::Server(Box::new(server.clone()));
         }
-        let cause = error.source().map(|source| (source.is::<std::io::Error>(), source.to_string()));
+        let cause = error
+            .source()
+            .map(|source| (source.is::<std::io::Error>(), source.to_string()));
         match cause {
-            Some((false, _)) if !error.is_closed() => Error::Answer { name, message: chain(&error) },
+            Some((false, _)) if !error.is_closed() => Error::Answer {
+                name,
+                message: chain(&error),
+            },
             _ => Error::connection(error),
         }
     }
@@ -79,7 +86,10 @@ impl Error {
         if let Some(server) = error.as_db_error() {
             return Error::Server(Box::new(server.clone()));
         }
-        Error::Connection { message: chain(&error), source: Some(error) }
+        Error::Connection {
+            message: chain(&error),
+            source: Some(error),
+        }
     }
 }
 

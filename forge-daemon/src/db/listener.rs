@@ -48,7 +48,9 @@ pub struct Wakeups {
 
 impl Default for Wakeups {
     fn default() -> Self {
-        Self { heard: Arc::new(watch::Sender::new(Heard::default())) }
+        Self {
+            heard: Arc::new(watch::Sender::new(Heard::default())),
+        }
     }
 }
 
@@ -75,7 +77,9 @@ impl Wakeups {
     }
 
     fn set_connected(&self, connected: bool) {
-        self.heard.send_if_modified(|heard| std::mem::replace(&mut heard.connected, connected) != connected);
+        self.heard.send_if_modified(|heard| {
+            std::mem::replace(&mut heard.connected, connected) != connected
+        });
     }
 }
 
@@ -130,7 +134,10 @@ impl Listener {
     /// Prepares the listener; the error names what is wrong with the URL.
     pub fn new(config: &Database, wakeups: Wakeups) -> Result<Self, String> {
         let url = config.listen_url.as_ref().unwrap_or(&config.url);
-        Ok(Self { target: Target::new(url.expose(), config, "listener")?, wakeups })
+        Ok(Self {
+            target: Target::new(url.expose(), config, "listener")?,
+            wakeups,
+        })
     }
 
     /// Starts the listening task.
@@ -164,16 +171,23 @@ impl Listener {
     /// One life of the connection: connect, prove that notifications arrive, hear until it breaks.
     async fn listen(&self) -> Result<(), Error> {
         let connecting = self.target.options.connect(self.target.tls.clone());
-        let (client, mut connection) =
-            timeout(PATIENCE, connecting).await.map_err(|_| silent("connecting"))?.map_err(Error::connection)?;
+        let (client, mut connection) = timeout(PATIENCE, connecting)
+            .await
+            .map_err(|_| silent("connecting"))?
+            .map_err(Error::connection)?;
         let (heard, mut channel) = mpsc::channel::<String>(1024);
         let mut drain = pin!(async {
-            let mut messages = futures::stream::poll_fn(move |context| connection.poll_message(context));
+            let mut messages =
+                futures::stream::poll_fn(move |context| connection.poll_message(context));
             while let Some(message) = messages.next().await {
                 match message.map_err(Error::connection)? {
                     // A full channel only merges hints.
-                    AsyncMessage::Notification(hint) => drop(heard.try_send(hint.channel().to_owned())),
-                    AsyncMessage::Notice(notice) => tracing::debug!(%notice, "notice on the listening connection"),
+                    AsyncMessage::Notification(hint) => {
+                        drop(heard.try_send(hint.channel().to_owned()))
+                    }
+                    AsyncMessage::Notice(notice) => {
+                        tracing::debug!(%notice, "notice on the listening connection")
+                    }
                     _ => {}
                 }
             }
@@ -186,7 +200,11 @@ impl Listener {
         }
     }
 
-    async fn hear(&self, client: &Client, channel: &mut mpsc::Receiver<String>) -> Result<(), Error> {
+    async fn hear(
+        &self,
+        client: &Client,
+        channel: &mut mpsc::Receiver<String>,
+    ) -> Result<(), Error> {
         self.prove(client, channel).await?;
         self.wakeups.set_connected(true);
         self.wakeups.wake(Wakeup::CatchUp);
@@ -207,9 +225,18 @@ impl Listener {
     }
 
     /// Sends a notification to itself: behind a pooler in transaction mode it would never arrive.
-    async fn prove(&self, client: &Client, channel: &mut mpsc::Receiver<String>) -> Result<(), Error> {
+    async fn prove(
+        &self,
+        client: &Client,
+        channel: &mut mpsc::Receiver<String>,
+    ) -> Result<(), Error> {
         let own = format!("forge_self_{}", uuid::Uuid::new_v4().simple());
-        statement(client, &format!("{CHANNELS}; LISTEN {own}; NOTIFY {own}"), "LISTEN").await?;
+        statement(
+            client,
+            &format!("{CHANNELS}; LISTEN {own}; NOTIFY {own}"),
+            "LISTEN",
+        )
+        .await?;
         let arrived = timeout(PATIENCE, async {
             while let Some(name) = channel.recv().await {
                 if name == own {
@@ -235,7 +262,10 @@ async fn statement(client: &Client, sql: &str, what: &str) -> Result<(), Error> 
 }
 
 fn silent(message: &str) -> Error {
-    Error::Connection { message: message.to_owned(), source: None }
+    Error::Connection {
+        message: message.to_owned(),
+        source: None,
+    }
 }
 
 #[cfg(test)]
@@ -255,6 +285,9 @@ mod tests {
         wakeups.wake(Wakeup::CatchUp);
         assert_eq!(subscription.next().await, Wakeup::CatchUp);
         wakeups.wake(Wakeup::Control);
-        assert_eq!(subscription.next_of(&[Wakeup::Jobs, Wakeup::Control]).await, Wakeup::Control);
+        assert_eq!(
+            subscription.next_of(&[Wakeup::Jobs, Wakeup::Control]).await,
+            Wakeup::Control
+        );
     }
 }

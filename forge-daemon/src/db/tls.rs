@@ -32,7 +32,9 @@ pub(super) fn connector(trust: &Trust) -> Result<MakeRustlsConnect, String> {
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(Encrypted(provider)))
             .with_no_client_auth(),
-        Trust::Verify(file) => builder.with_root_certificates(roots(file.as_deref())?).with_no_client_auth(),
+        Trust::Verify(file) => builder
+            .with_root_certificates(roots(file.as_deref())?)
+            .with_no_client_auth(),
     };
     Ok(MakeRustlsConnect::new(config))
 }
@@ -41,9 +43,15 @@ fn roots(file: Option<&str>) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     match file {
         Some(path) => {
-            let bad = |error: &dyn std::fmt::Display| format!("sslrootcert `{path}` cannot be read: {error}");
-            for certificate in CertificateDer::pem_file_iter(Path::new(path)).map_err(|e| bad(&e))? {
-                roots.add(certificate.map_err(|e| bad(&e))?).map_err(|e| bad(&e))?;
+            let bad = |error: &dyn std::fmt::Display| {
+                format!("sslrootcert `{path}` cannot be read: {error}")
+            };
+            for certificate in
+                CertificateDer::pem_file_iter(Path::new(path)).map_err(|e| bad(&e))?
+            {
+                roots
+                    .add(certificate.map_err(|e| bad(&e))?)
+                    .map_err(|e| bad(&e))?;
             }
         }
         None => {
@@ -78,7 +86,12 @@ impl ServerCertVerifier for Encrypted {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+        verify_tls12_signature(
+            message,
+            cert,
+            dss,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -87,7 +100,12 @@ impl ServerCertVerifier for Encrypted {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+        verify_tls13_signature(
+            message,
+            cert,
+            dss,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -56,8 +56,13 @@ impl Db {
     pub async fn readiness(&self) -> Result<Readiness, Error> {
         let mut session = self.session().await?;
         let rows = session.rows(&PROBE, &[]).await?;
-        let answer = |message: &str| Error::Answer { name: PROBE.name, message: message.into() };
-        let row = rows.first().ok_or_else(|| answer("the role is not in pg_roles"))?;
+        let answer = |message: &str| Error::Answer {
+            name: PROBE.name,
+            message: message.into(),
+        };
+        let row = rows
+            .first()
+            .ok_or_else(|| answer("the role is not in pg_roles"))?;
         let text = |error: tokio_postgres::Error| answer(&error.to_string());
         let exists: bool = row.try_get(5).map_err(text)?;
         let superuser: bool = row.try_get(1).map_err(text)?;
@@ -71,8 +76,12 @@ impl Db {
             standby: row.try_get(6).map_err(text)?,
         };
         if exists {
-            readiness.granted =
-                session.scalar(&EXECUTABLE, &[&"forge_private.node_heartbeat(uuid,text,jsonb)"]).await?;
+            readiness.granted = session
+                .scalar(
+                    &EXECUTABLE,
+                    &[&"forge_private.node_heartbeat(uuid,text,jsonb)"],
+                )
+                .await?;
         }
         Ok(readiness)
     }
@@ -112,7 +121,10 @@ impl Readiness {
             return Some("the server is a standby; point database.url at the primary".into());
         }
         if self.extension.is_none() {
-            return Some("extension forge is not in this database; run CREATE EXTENSION forge as its owner".into());
+            return Some(
+                "extension forge is not in this database; run CREATE EXTENSION forge as its owner"
+                    .into(),
+            );
         }
         if !self.granted {
             let role = &self.role;

@@ -19,11 +19,23 @@ pub trait Periodic: Send + 'static {
 }
 
 /// Starts `work` under `name`, at once and then every `period`; a run longer than `limit` is given up.
-pub fn every<P: Periodic>(tasks: &Tasks, name: &'static str, period: Duration, limit: Duration, work: P) {
+pub fn every<P: Periodic>(
+    tasks: &Tasks,
+    name: &'static str,
+    period: Duration,
+    limit: Duration,
+    work: P,
+) {
     tasks.spawn(name, move |token| repeat(token, name, period, limit, work));
 }
 
-async fn repeat<P: Periodic>(token: CancellationToken, name: &str, period: Duration, limit: Duration, mut work: P) {
+async fn repeat<P: Periodic>(
+    token: CancellationToken,
+    name: &str,
+    period: Duration,
+    limit: Duration,
+    mut work: P,
+) {
     let mut ticks = interval(period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -37,8 +49,14 @@ async fn repeat<P: Periodic>(token: CancellationToken, name: &str, period: Durat
         };
         match run {
             Ok(Ok(summary)) => tracing::trace!(work = name, ?summary, "periodic work done"),
-            Ok(Err(error)) => tracing::warn!(work = name, %error, "periodic work failed; it is tried again"),
-            Err(_) => tracing::warn!(work = name, ?limit, "periodic work took too long; it is tried again"),
+            Ok(Err(error)) => {
+                tracing::warn!(work = name, %error, "periodic work failed; it is tried again")
+            }
+            Err(_) => tracing::warn!(
+                work = name,
+                ?limit,
+                "periodic work took too long; it is tried again"
+            ),
         }
     }
 }

@@ -62,7 +62,10 @@ impl Tasks {
         let name = name.into();
         let id = self.enter(&name);
         let work = std::panic::AssertUnwindSafe(task(self.token.clone())).catch_unwind();
-        let guard = Leave { id, tasks: self.clone() };
+        let guard = Leave {
+            id,
+            tasks: self.clone(),
+        };
         let failed = self.failed.clone();
         let handle = tokio::spawn(async move {
             let _guard = guard;
@@ -145,7 +148,9 @@ mod tests {
     async fn a_panic_is_reported() {
         let tasks = Tasks::new();
         tasks.spawn("broken", |_| async { panic!("on purpose") });
-        tokio::time::timeout(Duration::from_secs(5), tasks.failed()).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(5), tasks.failed())
+            .await
+            .unwrap();
         assert_eq!(tasks.stop(Duration::from_secs(5)).await, Stopped::default());
     }
 }

@@ -1,0 +1,98 @@
+//! A small bounded cache with an age limit: what the database said a moment ago.
+//!
+//! Invariants: never more than `capacity` entries; an entry is not returned after its time.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    hash::Hash,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+struct Entries<K, V> {
+    values: HashMap<K, (V, Instant, u64)>,
+    order: VecDeque<(K, u64)>,
+    stamp: u64,
+}
+
+/// Maps keys to values for a while.
+pub(super) struct Cache<K, V> {
+    capacity: usize,
+    entries: Mutex<Entries<K, V>>,
+}
+
+impl<K: Clone + Eq + Hash, V: Clone> Cache<K, V> {
+    pub fn new(capacity: usize) -> Self {
+        let entries = Entries {
+            values: HashMap::new(),
+            order: VecDeque::new(),
+            stamp: 0,
+        };
+        Self {
+            capacity,
+            entries: Mutex::new(entries),
+        }
+    }
+
+    pub fn get(&self, key: &K) -> Option<V> {
+        let entries = self.lock();
+        let (value, until, _) = entries.values.get(key)?;
+        (Instant::now() < *until).then(|| value.clone())
+    }
+
+    /// Keeps `value` for `ttl`; the oldest entries make room.
+    pub fn put(&self, key: K, value: V, ttl: Duration) {
+        let mut entries = self.lock();
+        entries.stamp += 1;
+        let stamp = entries.stamp;
+        entries
+            .values
+            .insert(key.clone(), (value, Instant::now() + ttl, stamp));
+        entries.order.push_back((key, stamp));
+        while entries.order.len() > self.capacity {
+            if let Some((oldest, stamp)) = entries.order.pop_front()
+                && entries
+                    .values
+                    .get(&oldest)
+                    .is_some_and(|(_, _, current)| *current == stamp)
+            {
+                entries.values.remove(&oldest);
+            }
+        }
+    }
+
+    pub fn clear(&self) {
+        let mut entries = self.lock();
+        entries.values.clear();
+        entries.order.clear();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Entries<K, V>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn is_bounded_and_forgets() {
+        let cache = Cache::new(2);
+        cache.put("a", 1, LONG);
+        cache.put("a", 2, LONG);
+        assert_eq!(cache.get(&"a"), Some(2));
+        cache.put("b", 3, LONG);
+        cache.put("c", 4, LONG);
+        assert_eq!(
+            (cache.get(&"a"), cache.get(&"b"), cache.get(&"c")),
+            (None, Some(3), Some(4))
+        );
+        cache.put("d", 5, Duration::ZERO);
+        assert_eq!(cache.get(&"d"), None);
+        cache.clear();
+        assert_eq!(cache.get(&"c"), None);
+    }
+}

@@ -1,0 +1,153 @@
+//! What happens around every request: its id, the drain gate, the time limit, the error document, the count.
+//!
+//! Invariants: every answer carries `X-Request-Id`; a request that was let in is counted until its answer is made, so a
+//! drain can wait for it; a panic in a handler is an answer of 500, not a broken connection.
+
+use std::{panic::AssertUnwindSafe, sync::Arc};
+
+use axum::{
+    body::Body,
+    extract::{MatchedPath, Request, State},
+    http::{HeaderValue, Method, StatusCode, header},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use forge_core::Code;
+use futures::FutureExt;
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
+use uuid::Uuid;
+
+use super::{Door, problem::Problem};
+use crate::app::Phase;
+
+const REQUEST_ID: &str = "x-request-id";
+const LONGEST_ID: usize = 128;
+/// A drained node is gone soon; its balancer needs a moment to see that.
+const DRAIN_RETRY: u32 = 5;
+
+/// Health and metrics answer whatever the state of the node.
+const ALWAYS: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
+
+/// The layer around all routes.
+pub(super) async fn guard(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let id = request_id(&request);
+    let method = request.method().clone();
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or("unknown", MatchedPath::as_str)
+        .to_owned();
+    let path = request.uri().path().to_owned();
+    let mut response = admit(&door, request, next).await;
+    finish(&mut response, &id);
+    let (status, took) = (response.status(), started.elapsed());
+    count(&method, &route, status, took);
+    tracing::debug!(%method, path, status = status.as_u16(), ?took, request_id = id, "request");
+    response
+}
+
+async fn admit(door: &Door, request: Request, next: Next) -> Response {
+    if ALWAYS.contains(&request.uri().path()) {
+        return run(request, next).await;
+    }
+    if door.context.phase() == Phase::Draining {
+        let problem = Problem::new(
+            Code::Unavailable,
+            "the node is draining; send the request again to reach another one",
+        );
+        let mut response = Problem {
+            retry_after: Some(DRAIN_RETRY),
+            ..problem
+        }
+        .into_response();
+        response
+            .headers_mut()
+            .insert(header::CONNECTION, HeaderValue::from_static("close"));
+        return response;
+    }
+    let Ok(_permit) = door.permits.try_acquire() else {
+        return Problem::new(Code::Unavailable, "the node is overloaded; try again")
+            .into_response();
+    };
+    let _counted = Counted::new(&door.in_progress);
+    let limit = door.context.config.http.request_timeout.get();
+    match timeout(limit, run(request, next)).await {
+        Ok(response) => response,
+        Err(_) => Problem::new(
+            Code::TimedOut,
+            format!("the request took longer than {limit:?}"),
+        )
+        .into_response(),
+    }
+}
+
+async fn run(request: Request, next: Next) -> Response {
+    match AssertUnwindSafe(next.run(request)).catch_unwind().await {
+        Ok(response) => response,
+        Err(_) => {
+            tracing::error!("a request handler panicked");
+            Problem::internal().into_response()
+        }
+    }
+}
+
+/// Writes the error document, now that the id is known.
+fn finish(response: &mut Response, id: &str) {
+    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+        if problem.status.is_server_error() {
+            tracing::warn!(request_id = id, status = problem.status.as_u16(), code = %problem.code, detail = problem.detail, "request failed");
+        }
+        *response.body_mut() = Body::from(problem.render(id));
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+    }
+    if let Ok(value) = HeaderValue::from_str(id) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+}
+
+/// The caller's id when it is usable, so that both sides' logs agree; else a new one.
+fn request_id(request: &Request) -> String {
+    request
+        .headers()
+        .get(REQUEST_ID)
+        .and_then(|value| value.to_str().ok())
+        .filter(|id| {
+            (1..=LONGEST_ID).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic())
+        })
+        .map_or_else(|| Uuid::now_v7().to_string(), str::to_owned)
+}
+
+fn count(method: &Method, route: &str, status: StatusCode, took: std::time::Duration) {
+    let method = if method.as_str().len() <= 7 {
+        method.as_str().to_owned()
+    } else {
+        "other".into()
+    };
+    let labels = [
+        ("method", method),
+        ("route", route.to_owned()),
+        ("status", status.as_u16().to_string()),
+    ];
+    metrics::counter!("forge_http_requests_total", &labels).increment(1);
+    metrics::histogram!("forge_http_request_duration_seconds", &labels[..2]).record(took);
+}
+
+/// Counts a request while it is in progress.
+struct Counted(watch::Sender<usize>);
+
+impl Counted {
+    fn new(in_progress: &watch::Sender<usize>) -> Self {
+        in_progress.send_modify(|count| *count += 1);
+        Self(in_progress.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
+}
