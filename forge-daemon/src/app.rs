@@ -61,7 +61,10 @@ impl Builder {
 
     /// Runs the node as a process: logs, metrics, signals; returns after the drain with the status to exit with.
     pub async fn run(self) -> ExitCode {
-        let config = match self.config.map_or_else(|| config::load::read(None), Ok) {
+        let config = match self
+            .config
+            .map_or_else(|| config::load::read(None, &[], &[]), Ok)
+        {
             Ok(config) => config,
             Err(mistakes) => {
                 eprintln!("{mistakes}");
@@ -84,7 +87,9 @@ impl Builder {
 
     /// Starts the node without touching logging or signals: for programs with their own.
     pub async fn start(self) -> Result<Running, Error> {
-        let config = self.config.map_or_else(|| config::load::read(None), Ok)?;
+        let config = self
+            .config
+            .map_or_else(|| config::load::read(None, &[], &[]), Ok)?;
         node::start(config, self.natives).await
     }
 

@@ -8,7 +8,7 @@ mod cache;
 mod guard;
 mod health;
 mod hooks;
-mod identity;
+pub(crate) mod identity;
 mod jobs;
 pub mod problem;
 mod server;

@@ -30,12 +30,24 @@ struct Parts {
     scheduler: Option<Scheduler>,
 }
 
+/// How far joining is.
+#[derive(Clone)]
+enum Joining {
+    /// Waiting for the database or the registration.
+    Pending,
+    /// The node has joined.
+    Done(Arc<Parts>),
+    /// A stop came first.
+    Given,
+    /// The login role, named here, must not serve.
+    Refused(String),
+}
+
 /// A node that was started.
 pub struct Running {
     context: Context,
     gateway: Gateway,
-    parts: watch::Receiver<Option<Arc<Parts>>>,
-    refused: watch::Receiver<Option<String>>,
+    joining: watch::Receiver<Joining>,
 }
 
 /// Opens the doors and begins to join; returns at once, the database may come later.
@@ -80,31 +92,27 @@ pub(super) async fn start(config: Config, natives: Natives) -> Result<Running, E
     observe::metrics::spawn_upkeep(&context.tasks);
     listener.spawn(&context.tasks);
     let gateway = Gateway::spawn(&context, http);
-    let (joined, parts) = watch::channel(None);
-    let (refuse, refused) = watch::channel(None);
-    let joining = context.clone();
+    let (settle, joining) = watch::channel(Joining::Pending);
+    let shared = context.clone();
     context.tasks.spawn("start", |token| async move {
-        tokio::select! {
-            () = token.cancelled() => {}
-            () = joining.drain.cancelled() => {}
-            result = join(&joining, rpc) => match result {
-                Ok(Some(parts)) => {
-                    joining.phase.send_replace(Phase::Active);
-                    tracing::info!("node active");
-                    joined.send_replace(Some(Arc::new(parts)));
-                    // Keeps the sender, so that `parts` stays readable until the end.
-                    token.cancelled().await;
-                }
-                Ok(None) => {}
-                Err(role) => drop(refuse.send_replace(Some(role))),
+        let outcome = join(&shared, rpc).await;
+        // A drain that began meanwhile keeps its phase.
+        shared.phase.send_if_modified(|phase| {
+            let active = *phase == Phase::Starting && matches!(outcome, Joining::Done(_));
+            if active {
+                *phase = Phase::Active;
+                tracing::info!("node active");
             }
-        }
+            active
+        });
+        settle.send_replace(outcome);
+        // Keeps the sender, so that the outcome stays readable until the end.
+        token.cancelled().await;
     });
     Ok(Running {
         context,
         gateway,
-        parts,
-        refused,
+        joining,
     })
 }
 
@@ -118,13 +126,13 @@ async fn bind(section: &'static str, address: std::net::SocketAddr) -> Result<Tc
         })
 }
 
-/// Waits for the database and starts what needs it. The error is the name of a role that must not serve.
-async fn join(context: &Context, rpc: Option<TcpListener>) -> Result<Option<Parts>, String> {
+/// Waits for the database and starts what needs it. Ends soon after a drain begins.
+async fn join(context: &Context, rpc: Option<TcpListener>) -> Joining {
     let Some(found) = context.db.wait_ready(&context.drain).await else {
-        return Ok(None);
+        return Joining::Given;
     };
     if found.unrestricted && !context.config.database.allow_superuser {
-        return Err(found.role);
+        return Joining::Refused(found.role);
     }
     tracing::info!(
         server = found.server,
@@ -133,7 +141,7 @@ async fn join(context: &Context, rpc: Option<TcpListener>) -> Result<Option<Part
         "database ready"
     );
     let Some(cluster) = Cluster::start(context).await else {
-        return Ok(None);
+        return Joining::Given;
     };
     let node = &context.config.node;
     let worker = node
@@ -145,7 +153,7 @@ async fn join(context: &Context, rpc: Option<TcpListener>) -> Result<Option<Part
     if let Some(listener) = rpc {
         grpc::serve(context, listener, worker.as_ref());
     }
-    Ok(Some(Parts {
+    Joining::Done(Arc::new(Parts {
         cluster,
         worker,
         scheduler,
@@ -166,9 +174,12 @@ impl Running {
     /// Ends when the node cannot go on.
     pub async fn failed(&mut self) -> Error {
         let refused = async {
-            match self.refused.wait_for(Option::is_some).await {
-                Ok(role) => Error::Unrestricted(role.clone().unwrap_or_default()),
-                Err(_) => std::future::pending().await,
+            let settled = self
+                .joining
+                .wait_for(|joining| matches!(joining, Joining::Refused(_)));
+            match settled.await.as_deref() {
+                Ok(Joining::Refused(role)) => Error::Unrestricted(role.clone()),
+                _ => std::future::pending().await,
             }
         };
         tokio::select! {
@@ -178,7 +189,7 @@ impl Running {
     }
 
     /// Takes the node apart in the order of the module's description.
-    pub async fn stop(self) {
+    pub async fn stop(mut self) {
         let context = &self.context;
         let config = &context.config;
         context.phase.send_replace(Phase::Draining);
@@ -190,8 +201,16 @@ impl Running {
             self.gateway.drained(),
         )
         .await;
-        let parts = self.parts.borrow().clone();
-        if let Some(parts) = parts {
+        // A node caught while joining must still leave what it joined.
+        let settled = self
+            .joining
+            .wait_for(|joining| !matches!(joining, Joining::Pending));
+        let joining = tokio::time::timeout(FLUSH, settled)
+            .await
+            .ok()
+            .and_then(Result::ok)
+            .map(|joining| joining.clone());
+        if let Some(Joining::Done(parts)) = joining {
             if let Some(worker) = &parts.worker {
                 let within = config.worker.drain_timeout.get();
                 // The worker keeps the limit itself, since what is left must still be returned after it.

@@ -51,7 +51,7 @@ fn setting(
 }
 
 /// The text as the field's kind; as it stands when it does not fit, so that the type error shows it.
-fn read(kind: Kind, text: &str) -> Value {
+pub(super) fn read(kind: Kind, text: &str) -> Value {
     let literal = || {
         format!("value = {text}")
             .parse::<Table>()

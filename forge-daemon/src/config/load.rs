@@ -6,13 +6,20 @@ use toml::{Table, Value};
 
 use super::{
     Config, Mistake, Mistakes, Source,
-    environment::settings,
+    environment::{self, settings},
     interpolate::interpolate,
     schema::{self, Fields},
 };
 
 /// Reads `file`, else `$FORGE_CONFIG`, else `forge.toml` when it is there, and lays the environment over it.
-pub fn read(file: Option<&Path>) -> Result<Config, Mistakes> {
+///
+/// `defaults` stand under the file, `overrides` over the environment; both are `section.field` and the text of the
+/// value as an environment variable would have it.
+pub fn read(
+    file: Option<&Path>,
+    defaults: &[(&str, &str)],
+    overrides: &[(&str, String)],
+) -> Result<Config, Mistakes> {
     let named = file
         .map(Path::to_owned)
         .or_else(|| std::env::var_os("FORGE_CONFIG").map(Into::into));
@@ -22,42 +29,55 @@ pub fn read(file: Option<&Path>) -> Result<Config, Mistakes> {
     };
     let shown = path.display().to_string();
     let text = match std::fs::read_to_string(&path) {
-        Ok(text) => Some((shown, text)),
+        Ok(text) => Some(text),
         Err(error) if !required && error.kind() == std::io::ErrorKind::NotFound => None,
         Err(error) => return Err(Mistakes::one(&shown, format!("cannot be read: {error}"))),
     };
-    let file = text
-        .as_ref()
-        .map(|(name, text)| (name.as_str(), text.as_str()));
-    parse(
-        file,
-        std::env::vars_os()
-            .filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?))),
-    )
+    let variables = std::env::vars_os()
+        .filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?)));
+    Layers {
+        file: text.as_deref().map(|text| (shown.as_str(), text)),
+        variables: variables.collect(),
+        defaults,
+        overrides,
+    }
+    .parse()
 }
 
-/// Reads a configuration from the name and text of a file and from environment variables.
-pub fn parse(
-    file: Option<(&str, &str)>,
-    variables: impl Iterator<Item = (String, String)>,
-) -> Result<Config, Mistakes> {
-    let variables: BTreeMap<String, String> = variables.collect();
-    let mut draft = Draft::new(file.map(|(name, _)| name));
-    if let Some((_, text)) = file {
-        draft.file(text, &|name| variables.get(name).cloned());
-    }
-    draft.environment(variables.into_iter());
-    draft.refuse_unknown();
-    let config = draft.typed();
-    if let Err(Mistakes(found)) = config.check() {
-        for mistake in found {
-            draft.mistake(&mistake.field, mistake.message);
+/// What a configuration is made of, from the weakest to the strongest: defaults, file, environment, overrides.
+#[derive(Default)]
+struct Layers<'a> {
+    file: Option<(&'a str, &'a str)>,
+    variables: BTreeMap<String, String>,
+    defaults: &'a [(&'a str, &'a str)],
+    overrides: &'a [(&'a str, String)],
+}
+
+impl Layers<'_> {
+    fn parse(self) -> Result<Config, Mistakes> {
+        let mut draft = Draft::new(self.file.map(|(name, _)| name));
+        if let Some((_, text)) = self.file {
+            draft.file(text, &|name| self.variables.get(name).cloned());
         }
-    }
-    if draft.mistakes.is_empty() {
-        Ok(config)
-    } else {
-        Err(Mistakes(draft.mistakes))
+        draft.environment(self.variables.into_iter());
+        for (path, text) in self.overrides {
+            draft.program(path, text, true);
+        }
+        for (path, text) in self.defaults {
+            draft.program(path, text, false);
+        }
+        draft.refuse_unknown();
+        let config = draft.typed();
+        if let Err(Mistakes(found)) = config.check() {
+            for mistake in found {
+                draft.mistake(&mistake.field, mistake.message);
+            }
+        }
+        if draft.mistakes.is_empty() {
+            Ok(config)
+        } else {
+            Err(Mistakes(draft.mistakes))
+        }
     }
 }
 
@@ -158,6 +178,31 @@ impl Draft {
                     });
                 }
             }
+        }
+    }
+
+    /// Sets a value of the program's own, over what is there or only where nothing is.
+    fn program(&mut self, path: &str, text: &str, over: bool) {
+        let Some((section, field)) = path.split_once('.') else {
+            return;
+        };
+        let Some(kind) = self
+            .fields
+            .get(section)
+            .and_then(|fields| fields.get(field))
+        else {
+            return;
+        };
+        let value = environment::read(*kind, text);
+        let table = self
+            .table
+            .entry(section)
+            .or_insert_with(|| Value::Table(Table::new()));
+        if let Value::Table(table) = table
+            && (over || !table.contains_key(field))
+        {
+            table.insert(field.to_owned(), value);
+            self.variables.insert(path.to_owned(), Source::Program);
         }
     }
 
@@ -288,7 +333,26 @@ mod tests {
         let variables = variables
             .iter()
             .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
-        parse(Some(("forge.toml", text)), variables)
+        Layers {
+            file: Some(("forge.toml", text)),
+            variables: variables.collect(),
+            ..Layers::default()
+        }
+        .parse()
+    }
+
+    #[test]
+    fn the_program_stands_under_and_over() {
+        let layers = Layers {
+            file: Some(("forge.toml", "[node]\nname = 'file'")),
+            variables: BTreeMap::from([(URL.0.to_owned(), URL.1.to_owned())]),
+            defaults: &[("node.name", "default"), ("outbound.allow_private", "true")],
+            overrides: &[("database.url", "postgres://flag/db".to_owned())],
+        };
+        let config = layers.parse().unwrap();
+        assert_eq!(config.node.name.as_deref(), Some("file"));
+        assert!(config.outbound.allow_private);
+        assert_eq!(config.database.url.expose(), "postgres://flag/db");
     }
 
     #[test]

@@ -10,14 +10,15 @@ use tokio::{
     sync::{mpsc, watch},
     time::{Instant, MissedTickBehavior, interval_at, timeout},
 };
-use tokio_postgres::{AsyncMessage, Client};
+use tokio_postgres::{AsyncMessage, Client, SimpleQueryMessage};
 use tokio_util::sync::CancellationToken;
 
 use super::{Error, backoff, connect::Target};
 use crate::{config::Database, service::Tasks};
 
 const CHANNELS: &str = "LISTEN forge_jobs; LISTEN forge_control";
-const LISTENING: &str = "SELECT 1 / (count(*) / 2)::int FROM pg_listening_channels() c WHERE c IN ('forge_jobs', 'forge_control')";
+const LISTENING: &str =
+    "SELECT c FROM pg_listening_channels() c WHERE c IN ('forge_jobs', 'forge_control')";
 const SELF_TEST: Duration = Duration::from_secs(30);
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -168,12 +169,29 @@ impl Listener {
         }
     }
 
+    /// Connects, proves that notifications arrive, and tells how long that took; for diagnosis.
+    pub async fn hears(&self) -> Result<Duration, Error> {
+        let since = Instant::now();
+        self.live(async |client, channel| prove(client, channel).await)
+            .await?;
+        Ok(since.elapsed())
+    }
+
     /// One life of the connection: connect, prove that notifications arrive, hear until it breaks.
     async fn listen(&self) -> Result<(), Error> {
+        self.live(async |client, channel| self.hear(client, channel).await)
+            .await
+    }
+
+    /// Connects and drains the connection while `work` goes on with the names of the channels notified.
+    async fn live(
+        &self,
+        work: impl AsyncFnOnce(&Client, &mut mpsc::Receiver<String>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         let connecting = self.target.options.connect(self.target.tls.clone());
         let (client, mut connection) = timeout(PATIENCE, connecting)
             .await
-            .map_err(|_| silent("connecting"))?
+            .map_err(|_| silent("the server did not answer"))?
             .map_err(Error::connection)?;
         let (heard, mut channel) = mpsc::channel::<String>(1024);
         let mut drain = pin!(async {
@@ -193,10 +211,10 @@ impl Listener {
             }
             Err::<(), Error>(silent("the server closed the connection"))
         });
-        let mut hear = pin!(self.hear(&client, &mut channel));
+        let mut work = pin!(work(&client, &mut channel));
         tokio::select! {
             ended = &mut drain => ended,
-            ended = &mut hear => ended,
+            ended = &mut work => ended,
         }
     }
 
@@ -205,7 +223,8 @@ impl Listener {
         client: &Client,
         channel: &mut mpsc::Receiver<String>,
     ) -> Result<(), Error> {
-        self.prove(client, channel).await?;
+        statement(client, CHANNELS, "LISTEN").await?;
+        prove(client, channel).await?;
         self.wakeups.set_connected(true);
         self.wakeups.wake(Wakeup::CatchUp);
         tracing::debug!("listening");
@@ -219,38 +238,47 @@ impl Listener {
                     Some(_) => {}
                     None => return Err(silent("the connection ended")),
                 },
-                _ = tests.tick() => statement(client, LISTENING, "self-test").await?,
+                _ = tests.tick() => still_listening(client).await?,
             }
         }
     }
+}
 
-    /// Sends a notification to itself: behind a pooler in transaction mode it would never arrive.
-    async fn prove(
-        &self,
-        client: &Client,
-        channel: &mut mpsc::Receiver<String>,
-    ) -> Result<(), Error> {
-        let own = format!("forge_self_{}", uuid::Uuid::new_v4().simple());
-        statement(
-            client,
-            &format!("{CHANNELS}; LISTEN {own}; NOTIFY {own}"),
-            "LISTEN",
-        )
-        .await?;
-        let arrived = timeout(PATIENCE, async {
-            while let Some(name) = channel.recv().await {
-                if name == own {
-                    return true;
-                }
+/// Sends a notification to itself: behind a pooler in transaction mode it would never arrive.
+async fn prove(client: &Client, channel: &mut mpsc::Receiver<String>) -> Result<(), Error> {
+    let own = format!("forge_self_{}", uuid::Uuid::new_v4().simple());
+    statement(client, &format!("LISTEN {own}"), "LISTEN").await?;
+    statement(client, &format!("NOTIFY {own}"), "NOTIFY").await?;
+    let arrived = timeout(PATIENCE, async {
+        while let Some(name) = channel.recv().await {
+            if name == own {
+                return true;
             }
-            false
-        });
-        if !arrived.await.unwrap_or(false) {
-            return Err(silent(
-                "notifications do not arrive; behind a connection pooler set database.listen_url to the server itself",
-            ));
         }
-        statement(client, &format!("UNLISTEN {own}"), "UNLISTEN").await
+        false
+    });
+    if !arrived.await.unwrap_or(false) {
+        return Err(silent(
+            "notifications do not arrive; behind a connection pooler set database.listen_url to the server itself",
+        ));
+    }
+    statement(client, &format!("UNLISTEN {own}"), "UNLISTEN").await
+}
+
+/// The connection answers and is still the one that said LISTEN.
+async fn still_listening(client: &Client) -> Result<(), Error> {
+    let answer = timeout(PATIENCE, client.simple_query(LISTENING))
+        .await
+        .map_err(|_| silent("the self-test was not answered"))?
+        .map_err(|error| Error::from_client("listen", error))?;
+    let channels = answer
+        .iter()
+        .filter(|message| matches!(message, SimpleQueryMessage::Row(_)))
+        .count();
+    if channels == 2 {
+        Ok(())
+    } else {
+        Err(silent("the connection no longer listens"))
     }
 }
 

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use deadpool_postgres::{
     Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, TimeoutType,
 };
-use postgres_types::{FromSqlOwned, ToSql};
+use postgres_types::{FromSqlOwned, ToSql, Type};
 use tokio::time::{error::Elapsed, timeout};
 use tokio_postgres::{CancelToken, Client, Row, error::SqlState};
 
@@ -209,6 +209,20 @@ impl Session {
             message: "no row".into(),
         })?;
         value(query, row)
+    }
+
+    /// Runs a statement that is not kept prepared: one of many texts, or run once.
+    pub async fn ask(
+        &mut self,
+        name: &'static str,
+        sql: &str,
+        params: &[(&(dyn ToSql + Sync), Type)],
+    ) -> Result<Vec<Row>, Error> {
+        self.unfinished = true;
+        let limit = self.db.limit;
+        let object = object_of(&self.object)?;
+        let answer = timeout(limit + GRACE, object.query_typed(sql, params)).await;
+        self.settle(name, limit, answer)
     }
 
     /// See [`Db::rows_within`]. Not inside a transaction of the caller.

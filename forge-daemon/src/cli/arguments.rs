@@ -1,0 +1,191 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use uuid::Uuid;
+
+/// Forge's daemon: gateway, workers and scheduler of a database with the forge extension.
+#[derive(Debug, Parser)]
+#[command(name = "forge-daemon", version, propagate_version = true)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    pub target: Target,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Which configuration and database, and how to print.
+#[derive(Clone, Debug, Args)]
+pub(super) struct Target {
+    /// Configuration file [default: $FORGE_CONFIG, else forge.toml if there is one]
+    #[arg(long, global = true, value_name = "PATH")]
+    pub config: Option<PathBuf>,
+    /// Database, instead of database.url and FORGE_DATABASE__URL
+    #[arg(long, global = true, value_name = "URL")]
+    pub database_url: Option<String>,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run a node until SIGTERM
+    Serve,
+    /// Run a node with defaults for development
+    Dev,
+    /// Show versions, nodes, leaders, queues and warnings
+    Status,
+    /// Find what is missing and say what to do about it
+    Doctor,
+    /// Ask a node to finish what it runs and stop
+    Drain(Drain),
+    /// Check or describe the configuration
+    #[command(subcommand)]
+    Config(Config),
+    /// Look at jobs and act on them
+    #[command(subcommand)]
+    Jobs(Jobs),
+    /// Look at schedules and act on them
+    #[command(subcommand)]
+    Schedules(Schedules),
+    /// Print the version
+    Version,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false, id = "which")]
+pub(super) struct Which {
+    /// Name or id of the node
+    #[arg(long, group = "which", value_name = "NAME")]
+    pub node: Option<String>,
+    /// Process on this machine
+    #[arg(long, group = "which", value_name = "PID", value_parser = clap::value_parser!(i32).range(2..))]
+    pub pid: Option<i32>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Drain {
+    #[command(flatten)]
+    pub which: Which,
+    /// Seconds to wait until it has stopped; 0 does not wait
+    #[arg(long, default_value_t = 120)]
+    pub wait: u64,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Config {
+    /// Report every mistake; print the effective configuration with --json
+    Check,
+    /// Print the JSON Schema of forge.toml
+    Schema,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Jobs {
+    /// List jobs, newest first
+    Ls(List),
+    /// Show one job with its attempts
+    Show { id: Uuid },
+    /// Enqueue a job
+    Enqueue(Box<Enqueue>),
+    /// Make dead, delayed or retrying jobs ready now
+    Retry {
+        #[arg(required = true)]
+        ids: Vec<Uuid>,
+    },
+    /// Cancel jobs; running ones are told to stop
+    Cancel {
+        #[arg(required = true)]
+        ids: Vec<Uuid>,
+    },
+    /// Make all dead jobs ready again
+    Redrive {
+        /// Only of this kind
+        #[arg(long)]
+        kind: Option<String>,
+        /// Only of this queue
+        #[arg(long)]
+        queue: Option<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct List {
+    /// scheduled, ready, running, retrying, completed, dead or cancelled
+    #[arg(long, value_parser = forge_core::State::parse)]
+    pub state: Option<forge_core::State>,
+    #[arg(long)]
+    pub kind: Option<String>,
+    #[arg(long)]
+    pub queue: Option<String>,
+    /// Jobs older than this one
+    #[arg(long, value_name = "ID")]
+    pub before: Option<Uuid>,
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i64).range(1..=1000))]
+    pub limit: i64,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Enqueue {
+    pub kind: String,
+    /// Arguments as JSON
+    #[arg(default_value = "{}")]
+    pub args: String,
+    #[arg(long)]
+    pub queue: Option<String>,
+    /// critical, high, normal, low or background
+    #[arg(long)]
+    pub priority: Option<String>,
+    /// RFC 3339 time
+    #[arg(long)]
+    pub run_at: Option<String>,
+    /// Duration such as 30s
+    #[arg(long)]
+    pub delay: Option<String>,
+    #[arg(long)]
+    pub max_attempts: Option<i32>,
+    #[arg(long)]
+    pub unique_key: Option<String>,
+    /// keep, replace or reject
+    #[arg(long)]
+    pub on_conflict: Option<String>,
+    #[arg(long)]
+    pub idempotency_key: Option<String>,
+    #[arg(long)]
+    pub concurrency_key: Option<String>,
+    /// May be given several times
+    #[arg(long = "tag")]
+    pub tags: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Schedules {
+    /// List schedules
+    Ls,
+    /// Run a schedule's job now
+    Trigger { name: String },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn drain_wants_exactly_one_target() {
+        let parse = |line: &str| Arguments::try_parse_from(line.split(' ')).is_ok();
+        assert!(parse("forge-daemon drain --node a"));
+        assert!(parse("forge-daemon drain --pid 77 --wait 0 --json"));
+        assert!(!parse("forge-daemon drain"));
+        assert!(!parse("forge-daemon drain --node a --pid 77"));
+        assert!(!parse("forge-daemon drain --pid 1"));
+    }
+}
