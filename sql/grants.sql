@@ -12,7 +12,7 @@ GRANT SELECT ON ALL TABLES IN SCHEMA forge TO forge_admin;
 GRANT EXECUTE ON ALL ROUTINES IN SCHEMA forge TO forge_admin;
 GRANT SELECT ON forge.jobs, forge.job_attempts, forge.queues TO forge_service;
 -- Views call these with the reader's rights.
-GRANT EXECUTE ON FUNCTION forge_private.running(), forge_private.priority_word(int) TO forge_service, forge_admin;
+GRANT EXECUTE ON FUNCTION forge_private.running(), forge_private.priority_word(int), forge_private.queue_counts() TO forge_service, forge_admin;
 
 -- By name, so that a signature is written once, where the function is made.
 DO $$

@@ -112,7 +112,8 @@ DECLARE
         'leader_acquire', 'leader_renew', 'leader_resign', 'leader_lease', 'leader_beat',
         'duty_schedules', 'duty_promote', 'duty_rescue', 'duty_maintain',
         'authenticate_key', 'gateway_enqueue', 'gateway_jobs', 'gateway_job', 'gateway_job_action',
-        'webhook', 'gateway_webhook'];
+        'webhook', 'gateway_webhook',
+        'running', 'priority_word', 'queue_counts']; -- what the views below call
     views CONSTANT text[] := ARRAY[
         'queues', 'jobs', 'job_attempts', 'nodes', 'leaders', 'schedules', 'schedule_runs'];
     login pg_roles%ROWTYPE;

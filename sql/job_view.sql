@@ -38,17 +38,39 @@ FROM forge_private.attempt a
 WHERE a.started_at IS NOT NULL AND a.outcome IN (1, 2, 10, 11, 12, 13);
 COMMENT ON VIEW forge.job_attempts IS 'What became of every attempt at a job';
 
+CREATE FUNCTION forge_private.lane_counts()
+    RETURNS TABLE(lane int, ready bigint, running bigint, scheduled bigint, retrying bigint, dead bigint, enqueued bigint,
+        completed bigint, failed bigint, waiting_since timestamptz, completed_per_s float8)
+    LANGUAGE c VOLATILE ROWS 20 AS 'MODULE_PATHNAME', 'forge_lane_counts';
+COMMENT ON FUNCTION forge_private.lane_counts() IS 'Counts kept in shared memory; totals are since the server started';
+
+CREATE FUNCTION forge_private.counted() RETURNS boolean LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'forge_counted';
+
+-- Without shared memory, or before it has been filled, the tables are counted.
+CREATE FUNCTION forge_private.queue_counts()
+    RETURNS TABLE(queue text, ready bigint, scheduled bigint, running bigint, retrying bigint, dead bigint,
+        waiting_since timestamptz, completed_per_s float8)
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF forge_private.counted() THEN
+        RETURN QUERY SELECT c.queue, sum(n.ready)::bigint, sum(n.scheduled)::bigint, sum(n.running)::bigint,
+            sum(n.retrying)::bigint, sum(n.dead)::bigint, min(n.waiting_since), sum(n.completed_per_s)
+        FROM forge_private.lane_counts() n JOIN forge_private.channel c ON c.id = n.lane >> 3 GROUP BY c.queue;
+    ELSE
+        RETURN QUERY SELECT j.queue, count(*) FILTER (WHERE j.state = 'ready'), count(*) FILTER (WHERE j.state = 'scheduled'),
+            count(*) FILTER (WHERE j.state = 'running'), count(*) FILTER (WHERE j.state = 'retrying'),
+            count(*) FILTER (WHERE j.state = 'dead'), min(j.enqueued_at) FILTER (WHERE j.state = 'ready'),
+            (count(*) FILTER (WHERE j.state = 'completed' AND j.finished_at > clock_timestamp() - interval '10 s') / 10.0)::float8
+        FROM forge.jobs j GROUP BY j.queue;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION forge_private.queue_counts() IS 'What waits and runs, by queue';
+
 CREATE VIEW forge.queues AS
 SELECT q.name AS queue, q.paused, coalesce(n.ready, 0) AS ready, coalesce(n.scheduled, 0) AS scheduled,
     coalesce(n.running, 0) AS running, coalesce(n.retrying, 0) AS retrying, coalesce(n.dead, 0) AS dead,
-    n.oldest_ready_age, coalesce(n.completed_per_s, 0) AS completed_per_s
-FROM forge_private.queue q LEFT JOIN (
-    SELECT j.queue, count(*) FILTER (WHERE j.state = 'ready') AS ready,
-        count(*) FILTER (WHERE j.state = 'scheduled') AS scheduled, count(*) FILTER (WHERE j.state = 'running') AS running,
-        count(*) FILTER (WHERE j.state = 'retrying') AS retrying, count(*) FILTER (WHERE j.state = 'dead') AS dead,
-        clock_timestamp() - min(j.enqueued_at) FILTER (WHERE j.state = 'ready') AS oldest_ready_age,
-        (count(*) FILTER (WHERE j.state = 'completed' AND j.finished_at > clock_timestamp() - interval '10 s') / 10.0)::float8
-            AS completed_per_s
-    FROM forge.jobs j GROUP BY j.queue
-) n ON n.queue = q.name;
+    clock_timestamp() - n.waiting_since AS oldest_ready_age, coalesce(n.completed_per_s, 0) AS completed_per_s
+FROM forge_private.queue q LEFT JOIN forge_private.queue_counts() n ON n.queue = q.name;
 COMMENT ON VIEW forge.queues IS 'Queues with what waits and runs in them';

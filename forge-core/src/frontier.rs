@@ -52,7 +52,7 @@ impl View<'_> {
 
 /// Where a frontier's entries come from: the visible entries of one lane.
 pub trait Source {
-    type Entry;
+    type Entry: ?Sized;
     /// Visits entries of `xid` with `from < seq <= to`, ascending, until `visit` answers false.
     fn of_transaction(
         &mut self,

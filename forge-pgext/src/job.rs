@@ -2,6 +2,7 @@
 
 pub mod cancel;
 pub mod claim;
+pub mod count;
 pub mod deferred;
 pub mod enqueue;
 pub mod entry;

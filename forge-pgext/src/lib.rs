@@ -154,6 +154,13 @@ sql_function!(
     job::claim::preload_state
 );
 
+sql_function!(
+    forge_lane_counts,
+    pg_finfo_forge_lane_counts,
+    job::count::lane_counts
+);
+sql_function!(forge_counted, pg_finfo_forge_counted, job::count::counted);
+
 // schedules, identity, registry
 sql_function!(
     forge_next_runs,

@@ -69,17 +69,24 @@ fn serve() {
         );
     });
     let mut upkeep_at = i64::MIN;
-    while !BackgroundWorker::sigterm_received() {
+    let mut counted = false;
+    loop {
         let now = crate::job::now();
-        if now - upkeep_at > UPKEEP_EVERY_US {
+        if now.saturating_sub(upkeep_at) > UPKEEP_EVERY_US {
             upkeep_at = now;
             BackgroundWorker::transaction(upkeep);
+        }
+        if !counted {
+            counted = BackgroundWorker::transaction(crate::job::count::recount);
         }
         if shmem::with(shmem::Shared::take_wakes) == Some(true) {
             BackgroundWorker::transaction(|| extra::notify(c"forge_jobs"));
             std::thread::sleep(INTERVAL);
         }
-        BackgroundWorker::wait_latch(Some(Duration::from_secs(60)));
+        // The flag that a termination sets is cleared by whoever reads it: here alone.
+        if !BackgroundWorker::wait_latch(Some(Duration::from_secs(60))) {
+            return;
+        }
     }
 }
 

@@ -10,9 +10,10 @@ use super::{deferred, gate, lane, lease, now};
 use crate::error::{fail, invalid};
 use crate::pg::function::{Call, Value, text_datum, uuid_datum};
 use crate::pg::lock::{self, Class};
+use crate::pg::shmem::Count;
 use crate::pg::snapshot::Snapshot;
 use crate::pg::table::{Key, Operator, Table, oid};
-use crate::pg::{extra, shmem};
+use crate::pg::{extra, shmem, xact};
 use forge_core::limits::MAX_BATCH;
 use forge_core::{Rate, Scope};
 use pgrx::pg_sys::Datum;
@@ -283,6 +284,7 @@ fn take(candidate: &Candidate, want: usize, claimed: &mut Claimed, wait: bool) {
     };
     let mut started = 0;
     let mut passed_whole = 0;
+    let (lane, already) = (channel.lane(candidate.priority), claimed.members.len());
     for entry in entries {
         let own_gate = entry.body.gate_key.is_some();
         if own_gate {
@@ -301,6 +303,11 @@ fn take(candidate: &Candidate, want: usize, claimed: &mut Claimed, wait: bool) {
         started += 1;
         claimed.entries.push(entry);
     }
+    xact::count(
+        lane,
+        Count::Running,
+        (claimed.members.len() - already) as i64,
+    );
     if let Some((key, _)) = whole {
         gate::return_unused(key, entered - passed_whole.min(entered));
     }

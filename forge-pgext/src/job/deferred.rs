@@ -7,6 +7,7 @@ use super::entry::{self, Body, Entry, next_seq};
 use super::kind::registry;
 use super::{gate, now};
 use crate::pg::function::{Call, Value, text_datum, uuid_datum, uuid_of};
+use crate::pg::shmem::Count;
 use crate::pg::snapshot::Snapshot;
 use crate::pg::table::{Key, Operator, Table, oid};
 use crate::pg::{extra, shmem, spi, xact};
@@ -38,6 +39,9 @@ pub struct Deferred<'a> {
 /// Writes a job down as deferred.
 pub fn insert(rows: &[Deferred<'_>]) {
     let at = now();
+    for row in rows {
+        xact::count(row.lane, counted_as(row.reason), 1);
+    }
     let values: Vec<Vec<Value>> = rows.iter().map(|d| row(d, at)).collect();
     match oid("deferred").and_then(Table::write) {
         Some(table) => table.append(&values),
@@ -89,7 +93,7 @@ pub fn park(entry: &Entry, gate: u64) {
 
 /// Columns that [`resume`] reads back.
 const RETURNED: &str = "d.id, d.lane, d.attempt, d.max_attempts, d.enqueued_at, d.args, d.gate_key, d.digest, \
-                        d.tags, d.traceparent, d.run_at";
+                        d.tags, d.traceparent, d.run_at, d.reason";
 
 fn returned(row: &[Value]) -> (i32, Body) {
     let number = |i: usize| row[i].map_or(0, |d| d.value() as i64);
@@ -105,7 +109,19 @@ fn returned(row: &[Value]) -> (i32, Body) {
         traceparent: outlive(row[9]),
         run_at: row[10],
     };
-    (number(1) as i32, body)
+    let lane = number(1) as i32;
+    xact::count(lane, counted_as(number(11) as i16), -1);
+    (lane, body)
+}
+
+/// What a deferred job counts as.
+fn counted_as(reason: i16) -> Count {
+    match reason {
+        RETRY => Count::Retrying,
+        GATE => Count::Ready,
+        DEAD => Count::Dead,
+        _ => Count::Scheduled,
+    }
 }
 
 /// Copies a value out of the memory of an SPI call.

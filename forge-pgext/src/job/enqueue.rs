@@ -9,8 +9,9 @@ use crate::error::{fail, invalid};
 use crate::guc;
 use crate::pg::function::{Call, Value, text_datum, uuid_datum, uuid_of};
 use crate::pg::lock::{self, Class};
+use crate::pg::shmem::Count;
 use crate::pg::snapshot::Snapshot;
-use crate::pg::spi;
+use crate::pg::{spi, xact};
 use forge_core::limits::{MAX_BATCH, check_key, check_tags};
 use pgrx::pg_sys::{self, Datum};
 use pgrx::{FromDatum, IntoDatum, PgBuiltInOids};
@@ -112,6 +113,7 @@ impl Order {
     }
 
     fn add(&self, bodies: &[Body]) {
+        xact::count(self.lane, Count::Enqueued, bodies.len() as i64);
         match self.due {
             None => entry::append(self.lane, bodies),
             due => {

@@ -3,6 +3,7 @@
 use super::member::{HOLDS_KEY, Member};
 use super::{day_of, gate, kind, now};
 use crate::pg::function::{Value, bytea_datum, uuid_datum, uuid_of};
+use crate::pg::shmem::Count;
 use crate::pg::snapshot::{Snapshot, own_xid};
 use crate::pg::table::{Key, Operator, Table, family, oid_of_day};
 use crate::pg::{extra, shmem, xact};
@@ -66,6 +67,7 @@ pub fn append(lane: i32, bodies: &[Body]) {
         .map(|b| row(lane, next_seq(), at, b))
         .collect();
     write(day_of(at), &rows);
+    xact::count(lane, Count::Ready, bodies.len() as i64);
     announce(lane);
 }
 
@@ -81,6 +83,7 @@ pub fn append_mixed(bodies: &[(i32, Body)]) {
         .collect();
     write(day_of(at), &rows);
     for (lane, _) in bodies {
+        xact::count(*lane, Count::Ready, 1);
         announce(*lane);
     }
 }

@@ -11,9 +11,10 @@ use super::member::{HOLDS_KEY, Member};
 use super::{day_of, gate, now};
 use crate::error::{invalid, lease_lost, not_found};
 use crate::pg::function::{Call, Value, text_datum, uuid_datum, uuid_of};
+use crate::pg::shmem::Count;
 use crate::pg::snapshot::Snapshot;
-use crate::pg::spi;
 use crate::pg::table::{Table, oid_of_day};
+use crate::pg::{spi, xact};
 use forge_core::limits::MAX_BATCH;
 use pgrx::pg_sys::{self, Datum};
 use pgrx::{FromDatum, PgBuiltInOids};
@@ -120,6 +121,12 @@ pub fn end(lease: &mut Lease, ends: &[End<'_>]) -> usize {
         }
         let member = lease.members[end.position];
         positions.push(end.position);
+        xact::count(member.lane, Count::Running, -1);
+        match end.outcome {
+            COMPLETED => xact::count(member.lane, Count::Completed, 1),
+            FAILED | LOST => xact::count(member.lane, Count::Failed, 1),
+            _ => {}
+        }
         rows.push(attempt_row(
             &member,
             holder,

@@ -7,7 +7,7 @@
 use super::{entry, now, recover};
 use crate::pg::function::{Value, bytea_datum};
 use crate::pg::lock::{self, Class};
-use crate::pg::shmem::{self, Loaded};
+use crate::pg::shmem::{self, Count, Loaded};
 use crate::pg::snapshot::Snapshot;
 use crate::pg::table::{Key, Operator, Table, family};
 use crate::pg::{spi, xact};
@@ -29,7 +29,7 @@ struct Lane<'a> {
 
 impl Lane<'_> {
     /// Visits rows that satisfy `keys` over all tables in order of position.
-    fn visit(&self, keys: &[Key], visit: &mut dyn FnMut(u64, u64, &Vec<Value>) -> bool) -> bool {
+    fn visit(&self, keys: &[Key], visit: &mut dyn FnMut(u64, u64, &[Value]) -> bool) -> bool {
         let busy: Vec<&Table> = self
             .tables
             .iter()
@@ -39,7 +39,7 @@ impl Lane<'_> {
         if let [table] = busy[..] {
             table.scan(0, keys, self.snapshot, |row| {
                 let (xid, seq) = entry::position(row);
-                go_on = visit(xid, seq, &row.to_vec());
+                go_on = visit(xid, seq, row);
                 go_on
             });
             return go_on;
@@ -90,14 +90,14 @@ fn keep_uuid(value: Value) -> Value {
 }
 
 impl Source for Lane<'_> {
-    type Entry = Vec<Value>;
+    type Entry = [Value];
 
     fn of_transaction(
         &mut self,
         xid: u64,
         from: u64,
         to: u64,
-        visit: &mut dyn FnMut(u64, u64, &Vec<Value>) -> bool,
+        visit: &mut dyn FnMut(u64, u64, &[Value]) -> bool,
     ) {
         let to = i64::try_from(to).unwrap_or(i64::MAX);
         let keys = [
@@ -121,7 +121,7 @@ impl Source for Lane<'_> {
         self.visit(&keys, visit);
     }
 
-    fn after(&mut self, xid: u64, seq: u64, visit: &mut dyn FnMut(u64, u64, &Vec<Value>) -> bool) {
+    fn after(&mut self, xid: u64, seq: u64, visit: &mut dyn FnMut(u64, u64, &[Value]) -> bool) {
         let same = [
             self.lane_key(),
             Key {
@@ -168,6 +168,7 @@ pub fn take(lane: i32, want: usize, wait: bool) -> Vec<entry::Entry> {
             taken.last().map_or(0, |e| e.body.enqueued_at),
         )
     });
+    xact::count(lane, Count::Ready, -(taken.len() as i64));
     taken
 }
 
@@ -186,6 +187,7 @@ pub fn take_one(lane: i32, xid: u64, seq: u64) -> bool {
             1,
         )
     });
+    xact::count(lane, Count::Ready, -i64::from(got));
     got
 }
 

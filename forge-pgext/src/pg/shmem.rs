@@ -14,6 +14,44 @@ const IN_FLIGHT: usize = 4096;
 const DATABASES: usize = 64;
 const GATES: usize = 65536;
 const RATES: usize = 8192;
+const LOG: usize = 16384;
+/// Width of the window over which completions per second are measured, microseconds.
+const WINDOW_US: i64 = 10_000_000;
+
+/// What is counted per lane: the first five are how many are in a state now, the rest are totals since the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Count {
+    Ready,
+    Running,
+    Scheduled,
+    Retrying,
+    Dead,
+    Enqueued,
+    Completed,
+    Failed,
+}
+
+/// How many things are counted per lane.
+pub const COUNTS: usize = 8;
+
+/// A change of one count by one transaction.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Delta {
+    pub xid: u64,
+    pub lane: i32,
+    pub what: u32,
+    pub by: i64,
+}
+
+/// One lane's numbers.
+#[derive(Clone, Copy, Debug)]
+pub struct LaneCounts {
+    pub lane: i32,
+    pub counts: [i64; COUNTS],
+    pub waiting_since: i64,
+    pub completed_per_s: f64,
+}
 
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -32,6 +70,10 @@ struct Lane {
     /// When the lane's oldest waiting entry came, microseconds; 0 when none is known to wait.
     waiting_since: i64,
     checkpoint_at: i64,
+    counts: [i64; COUNTS],
+    window_at: i64,
+    window: i64,
+    window_before: i64,
 }
 
 #[repr(C)]
@@ -73,6 +115,8 @@ struct Database {
     wakes: u64,
     worker_proc: usize,
     gates_ready: u32,
+    /// 0 not counted, 1 being counted, 2 counted.
+    counted: u32,
     start_requested: i64,
     notified: u64,
 }
@@ -106,6 +150,10 @@ pub struct Shared {
     databases: [Database; DATABASES],
     gates: [Gate; GATES],
     rates: [Rate; RATES],
+    /// Changes that committed while a database was being counted.
+    log: [Delta; LOG],
+    logged: u32,
+    log_database: u32,
 }
 
 static SEGMENT: AtomicPtr<Shared> = AtomicPtr::new(std::ptr::null_mut());
@@ -236,6 +284,10 @@ impl Shared {
                     seen_at: 0,
                     waiting_since: 0,
                     checkpoint_at: 0,
+                    counts: [0; COUNTS],
+                    window_at: 0,
+                    window: 0,
+                    window_before: 0,
                 };
                 return Some(at);
             }
@@ -615,5 +667,131 @@ impl Shared {
             }
         }
         None
+    }
+
+    /// Applies what a committed transaction changed.
+    pub fn count(&mut self, deltas: &[Delta], now: i64) {
+        let database = database();
+        let counting = self.log_database == database;
+        for delta in deltas {
+            if counting {
+                if (self.logged as usize) < LOG {
+                    self.log[self.logged as usize] = *delta;
+                }
+                self.logged = self.logged.saturating_add(1);
+            }
+            self.add(delta, now);
+        }
+    }
+
+    fn add(&mut self, delta: &Delta, now: i64) {
+        let Some(i) = self.lane_index(delta.lane) else {
+            return;
+        };
+        let lane = &mut self.lanes[i];
+        lane.counts[delta.what as usize] += delta.by;
+        if delta.what == Count::Completed as u32 && delta.by > 0 {
+            lane.roll_window(now);
+            lane.window += delta.by;
+        }
+    }
+
+    /// Begins counting this database anew; false while another database is being counted.
+    pub fn begin_recount(&mut self) -> bool {
+        let database = database();
+        if self.log_database != 0 && self.log_database != database {
+            return false;
+        }
+        self.log_database = database;
+        self.logged = 0;
+        true
+    }
+
+    /// Ends counting: `base` is what a snapshot saw, `unseen` says of a transaction that it did not. False when too much
+    /// happened meanwhile: then it has to be begun again.
+    pub fn end_recount(
+        &mut self,
+        base: &[(i32, Count, i64)],
+        unseen: impl Fn(u64) -> bool,
+        now: i64,
+    ) -> bool {
+        let logged = self.logged as usize;
+        self.log_database = 0;
+        if logged > LOG {
+            return false;
+        }
+        let database = database();
+        for lane in self
+            .lanes
+            .iter_mut()
+            .filter(|l| l.state != 0 && l.database == database)
+        {
+            lane.counts[..5].fill(0);
+        }
+        for (lane, what, count) in base {
+            self.add(
+                &Delta {
+                    xid: 0,
+                    lane: *lane,
+                    what: *what as u32,
+                    by: *count,
+                },
+                now,
+            );
+        }
+        for i in 0..logged {
+            let delta = self.log[i];
+            if (delta.what as usize) < 5 && unseen(delta.xid) {
+                self.add(&delta, now);
+            }
+        }
+        if let Some(i) = self.database_index() {
+            self.databases[i].counted = 2;
+        }
+        true
+    }
+
+    /// Numbers of all lanes of this database; `None` before they were counted.
+    pub fn counts(&mut self, now: i64) -> Option<Vec<LaneCounts>> {
+        let i = self.database_index()?;
+        if self.databases[i].counted != 2 {
+            return None;
+        }
+        let database = database();
+        let lanes = self
+            .lanes
+            .iter_mut()
+            .filter(|l| l.state != 0 && l.database == database);
+        Some(
+            lanes
+                .map(|lane| {
+                    lane.roll_window(now);
+                    let share = (now - lane.window_at) as f64 / WINDOW_US as f64;
+                    let seen = lane.window as f64 + lane.window_before as f64 * (1.0 - share);
+                    LaneCounts {
+                        lane: lane.lane,
+                        counts: lane.counts,
+                        waiting_since: lane.waiting_since,
+                        completed_per_s: seen / (WINDOW_US as f64 / 1e6),
+                    }
+                })
+                .collect(),
+        )
+    }
+}
+
+impl Lane {
+    /// Starts a new window when the current one is over.
+    fn roll_window(&mut self, now: i64) {
+        let passed = (now - self.window_at).div_euclid(WINDOW_US);
+        if passed != 0 {
+            self.window_before = if passed == 1 { self.window } else { 0 };
+            self.window = 0;
+            self.window_at = if passed == 1 {
+                self.window_at + WINDOW_US
+            } else {
+                now
+            };
+        }
     }
 }

@@ -19,6 +19,15 @@ pub type Param = (Oid, Value);
 /// Runs one statement and hands each row's values to `row`. Writes are allowed; the snapshot is the caller's own,
 /// refreshed as for any volatile function. Answers how many rows were processed.
 pub fn query(sql: &str, params: &[Param], mut row: impl FnMut(&[Value])) -> u64 {
+    run(sql, params, false, &mut row)
+}
+
+/// Runs one query with the active snapshot.
+pub fn query_read_only(sql: &str, row: &mut dyn FnMut(&[Value])) -> u64 {
+    run(sql, &[], true, row)
+}
+
+fn run(sql: &str, params: &[Param], read_only: bool, row: &mut dyn FnMut(&[Value])) -> u64 {
     let types: Vec<Oid> = params.iter().map(|p| p.0).collect();
     let mut values: Vec<Datum> = params
         .iter()
@@ -37,7 +46,8 @@ pub fn query(sql: &str, params: &[Param], mut row: impl FnMut(&[Value])) -> u64 
     unsafe {
         pg_sys::SPI_connect();
         let plan = plan(sql, &types);
-        let code = pg_sys::SPI_execute_plan(plan, values.as_mut_ptr(), nulls.as_ptr(), false, 0);
+        let code =
+            pg_sys::SPI_execute_plan(plan, values.as_mut_ptr(), nulls.as_ptr(), read_only, 0);
         if code < 0 {
             pgrx::error!("statement failed with SPI code {code}: {sql}");
         }

@@ -1,7 +1,7 @@
 //! What a transaction has done to shared memory, applied when it commits and undone when it, or the savepoint that did
 //! it, aborts.
 
-use crate::pg::shmem;
+use crate::pg::shmem::{self, Count, Delta};
 use pgrx::pg_sys;
 use std::cell::RefCell;
 
@@ -15,6 +15,8 @@ struct Pending {
     entered: Vec<Step<(u64, u32)>>,
     /// Gate places to give back at commit.
     left: Vec<Step<(u64, u32)>>,
+    /// Changes of counts, by lane.
+    counts: Vec<Step<(i32, Count, i64)>>,
     /// Something that nodes should hear of happened.
     wake: bool,
 }
@@ -56,6 +58,26 @@ pub fn enqueued(lane: i32) {
             p.enqueued.push(step(lane));
         }
         p.wake = true;
+    });
+}
+
+/// A count of a lane changes when this transaction commits.
+pub fn count(lane: i32, what: Count, by: i64) {
+    if lane < 0 || by == 0 || !shmem::present() {
+        return;
+    }
+    let new = step((lane, what, by));
+    PENDING.with_borrow_mut(|p| {
+        let same = p
+            .counts
+            .iter_mut()
+            .rev()
+            .take(16)
+            .find(|s| s.subxact == new.subxact && s.what.0 == lane && s.what.1 == what);
+        match same {
+            Some(known) => known.what.2 += by,
+            None => p.counts.push(new),
+        }
     });
 }
 
@@ -105,6 +127,7 @@ unsafe extern "C-unwind" fn on_xact(
 fn commit() {
     let pending = PENDING.take();
     if pending.enqueued.is_empty()
+        && pending.counts.is_empty()
         && pending.taken.is_empty()
         && pending.left.is_empty()
         && !pending.wake
@@ -112,7 +135,19 @@ fn commit() {
         return;
     }
     let now = unsafe { pg_sys::GetCurrentTimestamp() };
+    let xid = unsafe { pg_sys::GetTopFullTransactionIdIfAny() }.value;
+    let deltas: Vec<Delta> = pending
+        .counts
+        .iter()
+        .map(|c| Delta {
+            xid,
+            lane: c.what.0,
+            what: c.what.1 as u32,
+            by: c.what.2,
+        })
+        .collect();
     let worker = shmem::with(|shared| {
+        shared.count(&deltas, now);
         for lane in &pending.enqueued {
             shared.enqueued(lane.what, now);
         }
@@ -169,12 +204,14 @@ unsafe extern "C-unwind" fn on_subxact(
                     .for_each(|s| s.subxact = parent);
             }
             hand_up(&mut pending.enqueued, own, parent);
+            hand_up(&mut pending.counts, own, parent);
             hand_up(&mut pending.taken, own, parent);
             hand_up(&mut pending.entered, own, parent);
             hand_up(&mut pending.left, own, parent);
         }
         SUBXACT_EVENT_ABORT_SUB => {
             pending.enqueued.retain(|s| s.subxact != own);
+            pending.counts.retain(|s| s.subxact != own);
             pending.left.retain(|s| s.subxact != own);
             let undone: Vec<Step<Taken>> =
                 pending.taken.extract_if(.., |s| s.subxact == own).collect();
