@@ -32,6 +32,35 @@ pub fn day_of(at: i64) -> i32 {
     at.div_euclid(DAY_US) as i32
 }
 
+thread_local! {
+    /// Randomness for ids, taken from the operating system many at a time; and the last id's time part.
+    static ID_SOURCE: std::cell::RefCell<(Vec<u8>, u64)> = const { std::cell::RefCell::new((Vec::new(), 0)) };
+}
+
+/// A new UUIDv7 by the database clock: milliseconds, 12 bits of their fraction, 62 random bits. Ascending within this
+/// backend.
+pub fn new_id() -> uuid::Uuid {
+    /// From 1970-01-01 to 2000-01-01.
+    const EPOCH_US: i64 = 946_684_800_000_000;
+    let us = (now() + EPOCH_US) as u64;
+    let time = (us / 1000) << 12 | (us % 1000) * 4096 / 1000;
+    ID_SOURCE.with_borrow_mut(|(pool, last)| {
+        let time = time.max(*last + 1);
+        *last = time;
+        if pool.len() < 8 {
+            pool.resize(4096, 0);
+            if !unsafe { pg_sys::pg_strong_random(pool.as_mut_ptr().cast(), pool.len()) } {
+                pgrx::error!("the operating system gave no random bytes");
+            }
+        }
+        let random = pool.split_off(pool.len() - 8);
+        let random = random.iter().fold(0u64, |n, b| n << 8 | u64::from(*b));
+        let high = (time >> 12) << 16 | 0x7000 | (time & 0xFFF);
+        let low = random >> 2 | 1 << 63;
+        uuid::Uuid::from_u64_pair(high, low)
+    })
+}
+
 /// The instant in a UUIDv7, microseconds since 2000-01-01.
 pub fn instant_of(id: &uuid::Uuid) -> i64 {
     /// From 1970-01-01 to 2000-01-01.

@@ -40,7 +40,7 @@ pub extern "C-unwind" fn forge_worker_main(argument: Datum) {
     let database = unsafe { Oid::from_datum(argument, false) };
     BackgroundWorker::connect_worker_to_spi_by_oid(database, None);
     let first = shmem::with(|shared| {
-        let first = shared.worker_pid() == 0 || unsafe { libc_kill(shared.worker_pid(), 0) } != 0;
+        let first = !is_alive(shared.worker_pid());
         if first {
             shared.set_worker(unsafe { pg_sys::MyProcPid }, unsafe { pg_sys::MyProc }
                 as usize);
@@ -53,6 +53,11 @@ pub extern "C-unwind" fn forge_worker_main(argument: Datum) {
     }
     // Exit code 0 tells the postmaster not to start this worker again.
     unsafe { pg_sys::proc_exit(0) };
+}
+
+/// Whether a process of this id exists.
+pub fn is_alive(pid: i32) -> bool {
+    pid != 0 && unsafe { libc_kill(pid, 0) } == 0
 }
 
 unsafe extern "C" {

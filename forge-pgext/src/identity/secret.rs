@@ -21,5 +21,5 @@ pub fn random_bytes(call: &Call) -> Value {
 
 /// `forge_private.uuid7() returns uuid`: a new UUIDv7, monotonic within this backend.
 pub fn uuid7(_: &Call) -> Value {
-    Some(uuid_datum(&uuid::Uuid::now_v7()))
+    Some(uuid_datum(&crate::job::new_id()))
 }

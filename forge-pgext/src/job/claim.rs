@@ -69,7 +69,7 @@ pub fn claim(call: &Call) -> Value {
         settle(&claimed);
         return None;
     }
-    let id = Uuid::now_v7();
+    let id = crate::job::new_id();
     lease::record(&id, None, Some(&worker), Some(deadline), &claimed.members);
     settle(&claimed);
     for entry in &claimed.entries {
@@ -96,7 +96,7 @@ pub fn worker_claim(call: &Call) -> Value {
     let kinds = call.texts(1, "kinds").unwrap_or_default();
     let max = batch_size(call.get::<i32>(2).unwrap_or(1));
     let queues = call.texts(3, "queues");
-    let id = call.uuid(4).unwrap_or_else(Uuid::now_v7);
+    let id = call.uuid(4).unwrap_or_else(crate::job::new_id);
     let results = call.result_set();
     lock_node(&node);
     crate::worker::ensure();
@@ -352,6 +352,7 @@ fn settle(claimed: &Claimed) {
 /// `forge_private.preload_state()`: whether the library is preloaded and its background worker runs.
 pub fn preload_state(_: &Call) -> Value {
     let pid = shmem::with(shmem::Shared::worker_pid);
+    let pid = pid.map(|pid| if crate::worker::is_alive(pid) { pid } else { 0 });
     let worker = pid.map(|p| if p == 0 { "starting" } else { "running" });
     let json = serde_json::json!({
         "preload": pid.is_some(),

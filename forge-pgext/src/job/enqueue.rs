@@ -99,7 +99,7 @@ impl Order {
                 .and_then(|by| part_of(args, by))
         });
         Body {
-            id: Uuid::now_v7(),
+            id: crate::job::new_id(),
             attempt: 1,
             max_attempts: self.max_attempts,
             enqueued_at: now(),

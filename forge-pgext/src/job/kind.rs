@@ -197,7 +197,7 @@ pub fn channel(kind: &Rc<Kind>, queue: &str) -> Channel {
     if !known.queues.contains_key(queue) {
         not_found(
             format!("queue \"{queue}\" does not exist"),
-            "Register a kind in it (forge.register_job(…, queue => …)) or forge.configure_queue() it first.",
+            "Register a kind in it: SELECT forge.register_job(kind, handler, queue => queue).",
         );
     }
     spi::execute(

@@ -191,7 +191,7 @@ pub fn record(
 pub fn record_closed(members: &[Member]) {
     // Positions are two bytes wide.
     for chunk in members.chunks(60_000) {
-        let lease = Uuid::now_v7();
+        let lease = crate::job::new_id();
         record(&lease, None, None, None, chunk);
         event(&lease, CLOSED, None, None);
     }

@@ -127,10 +127,10 @@ impl Table {
             (*info).type_ = pg_sys::NodeTag::T_ResultRelInfo;
             pg_sys::InitResultRelInfo(info, self.rel, 1, std::ptr::null_mut(), 0);
             pg_sys::ExecOpenIndices(info, false);
+            // A copy is not counted as a reference by the resource owner, slot for slot.
+            let desc = pg_sys::CreateTupleDescCopy((*self.rel).rd_att);
             let slots: Vec<*mut pg_sys::TupleTableSlot> = (0..rows.len().min(CHUNK))
-                .map(|_| {
-                    pg_sys::MakeSingleTupleTableSlot((*self.rel).rd_att, &pg_sys::TTSOpsVirtual)
-                })
+                .map(|_| pg_sys::MakeSingleTupleTableSlot(desc, &pg_sys::TTSOpsVirtual))
                 .collect();
             let cid = pg_sys::GetCurrentCommandId(true);
             for chunk in rows.chunks(CHUNK) {
