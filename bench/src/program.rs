@@ -68,12 +68,61 @@ pub async fn drain(program: &impl Program, jobs: usize, size: usize) -> anyhow::
     Ok(())
 }
 
-/// Enqueues `jobs` jobs, then claims and completes them all; jobs per second.
-pub async fn cycle(program: &impl Program, jobs: usize, size: usize) -> anyhow::Result<f64> {
+/// How long a cycle took, in its two halves.
+#[derive(Clone, Copy, Debug)]
+pub struct Cycle {
+    jobs: usize,
+    filled: Duration,
+    drained: Duration,
+}
+
+impl Cycle {
+    /// Jobs per second from the first enqueue to the last completion.
+    pub fn rate(&self) -> f64 {
+        self.per_second(self.filled + self.drained)
+    }
+
+    /// Jobs per second of enqueueing alone.
+    pub fn enqueue_rate(&self) -> f64 {
+        self.per_second(self.filled)
+    }
+
+    /// Jobs per second of claiming and completing alone.
+    pub fn drain_rate(&self) -> f64 {
+        self.per_second(self.drained)
+    }
+
+    fn per_second(&self, time: Duration) -> f64 {
+        self.jobs as f64 / time.as_secs_f64()
+    }
+}
+
+impl std::iter::Sum for Cycle {
+    fn sum<I: Iterator<Item = Self>>(cycles: I) -> Self {
+        let none = Self {
+            jobs: 0,
+            filled: Duration::ZERO,
+            drained: Duration::ZERO,
+        };
+        cycles.fold(none, |all, one| Self {
+            jobs: all.jobs + one.jobs,
+            filled: all.filled + one.filled,
+            drained: all.drained + one.drained,
+        })
+    }
+}
+
+/// Enqueues `jobs` jobs, then claims and completes them all.
+pub async fn cycle(program: &impl Program, jobs: usize, size: usize) -> anyhow::Result<Cycle> {
     let started = Instant::now();
     fill(program, jobs, size).await?;
+    let filled = started.elapsed();
     drain(program, jobs, size).await?;
-    Ok(jobs as f64 / started.elapsed().as_secs_f64())
+    Ok(Cycle {
+        jobs,
+        filled,
+        drained: started.elapsed() - filled,
+    })
 }
 
 /// `workers` sessions claim and complete batches of `size` from a backlog of `jobs` until it is

@@ -51,7 +51,7 @@ const WITH_KEY: Side = Side {
 };
 const WITH_RATE: Side = Side {
     queue: "bench_limits_rate",
-    kind: ", rate_limit => '10000000/second'",
+    kind: ", rate_limit => '1000000/second'",
     enqueue: "",
 };
 
@@ -81,5 +81,7 @@ async fn once(bench: &Bench, side: &Side) -> anyhow::Result<f64> {
         side.enqueue
     );
     let program = Forge::with_enqueue(&bench.url, side.queue, &enqueue).await?;
-    cycle(&program, bench.size(100_000, 20_000), BATCH).await
+    Ok(cycle(&program, bench.size(100_000, 20_000), BATCH)
+        .await?
+        .rate())
 }

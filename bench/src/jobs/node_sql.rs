@@ -61,10 +61,6 @@ async fn handlers(bench: &Bench, jobs: usize) -> anyhow::Result<f64> {
 }
 
 async fn path(bench: &Bench, jobs: usize) -> anyhow::Result<f64> {
-    cycle(
-        &Forge::fresh(&bench.url, "bench_node_sql_path").await?,
-        jobs,
-        BATCH,
-    )
-    .await
+    let program = Forge::fresh(&bench.url, "bench_node_sql_path").await?;
+    Ok(cycle(&program, jobs, BATCH).await?.rate())
 }

@@ -129,9 +129,9 @@ async fn pair(
     forge_first: bool,
 ) -> anyhow::Result<[f64; 2]> {
     if forge_first {
-        let first = cycle(forge, jobs, BATCH).await?;
-        return Ok([first, cycle(pgmq, jobs, BATCH).await?]);
+        let first = cycle(forge, jobs, BATCH).await?.rate();
+        return Ok([first, cycle(pgmq, jobs, BATCH).await?.rate()]);
     }
-    let second = cycle(pgmq, jobs, BATCH).await?;
-    Ok([cycle(forge, jobs, BATCH).await?, second])
+    let second = cycle(pgmq, jobs, BATCH).await?.rate();
+    Ok([cycle(forge, jobs, BATCH).await?.rate(), second])
 }

@@ -7,8 +7,10 @@ use crate::gate::{Gate, Goal, Row};
 use crate::interleave::interleave;
 use crate::program::forge::Forge;
 use crate::program::pgmq::Pgmq;
-use crate::program::{Program, cycle};
+use crate::program::{Cycle, Program, cycle};
+use crate::statistic::median;
 use crate::suite::Entry;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 const AGAINST_PGMQ: Gate = Gate {
@@ -33,31 +35,56 @@ pub const ENTRY: Entry = Entry {
 const QUEUE: &str = "bench_sql_path";
 const SMALL: usize = 10_000;
 
+/// The cycles of one side, for the remark.
+type Halves = Mutex<Vec<Cycle>>;
+
 async fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     let large = bench.size(1_000_000, 100_000);
     let repeats = bench.size(10, 3);
+    let (ours, theirs, little) = (Halves::default(), Halves::default(), Halves::default());
     let [forge, pgmq, small] = interleave(
         bench.rounds(3),
         [
-            Box::new(move || Box::pin(once::<Forge>(bench, large, 1))),
-            Box::new(move || Box::pin(once::<Pgmq>(bench, large, 1))),
-            Box::new(move || Box::pin(once::<Forge>(bench, SMALL, repeats))),
+            Box::new(|| Box::pin(once::<Forge>(bench, large, 1, &ours))),
+            Box::new(|| Box::pin(once::<Pgmq>(bench, large, 1, &theirs))),
+            Box::new(|| Box::pin(once::<Forge>(bench, SMALL, repeats, &little))),
         ],
     )
     .await;
-    let note = format!("{large} jobs enqueued, then claimed and completed, batches of {BATCH}");
+    let note = format!("{large} jobs; {}; pgmq {}", halves(&ours), halves(&theirs));
     Ok(vec![
         AGAINST_PGMQ.compared(&forge, &pgmq).note(note),
-        AGAINST_SMALL.compared(&forge, &small),
+        AGAINST_SMALL.compared(&forge, &small).note(halves(&little)),
     ])
 }
 
 /// Jobs per second over `repeats` cycles of `jobs` jobs, on a queue of its own.
-async fn once<P: Program>(bench: &Bench, jobs: usize, repeats: usize) -> anyhow::Result<f64> {
+async fn once<P: Program>(
+    bench: &Bench,
+    jobs: usize,
+    repeats: usize,
+    cycles: &Halves,
+) -> anyhow::Result<f64> {
     let program = P::fresh(&bench.url, QUEUE).await?;
-    let mut seconds = 0.0;
+    let mut all = Vec::with_capacity(repeats);
     for _ in 0..repeats {
-        seconds += jobs as f64 / cycle(&program, jobs, BATCH).await?;
+        all.push(cycle(&program, jobs, BATCH).await?);
     }
-    Ok((jobs * repeats) as f64 / seconds)
+    let sum: Cycle = all.into_iter().sum();
+    cycles
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .push(sum);
+    Ok(sum.rate())
+}
+
+/// What the two halves ran at.
+fn halves(cycles: &Halves) -> String {
+    let cycles = cycles.lock().unwrap_or_else(PoisonError::into_inner);
+    let of = |rate: fn(&Cycle) -> f64| median(&cycles.iter().map(rate).collect::<Vec<_>>());
+    format!(
+        "enqueue {:.0}/s, claim and complete {:.0}/s",
+        of(Cycle::enqueue_rate).unwrap_or(f64::NAN),
+        of(Cycle::drain_rate).unwrap_or(f64::NAN)
+    )
 }
