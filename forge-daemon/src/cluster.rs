@@ -66,7 +66,9 @@ impl Cluster {
             left: CancellationToken::new(),
         });
         let heart = heart::Heart::new(context, shared.clone());
-        context.tasks.spawn("cluster heartbeat", |stop| heart.run(stop));
+        context
+            .tasks
+            .spawn("cluster heartbeat", |stop| heart.run(stop));
         let cluster = Cluster { shared };
         tokio::select! {
             () = context.drain.cancelled() => {

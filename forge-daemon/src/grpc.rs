@@ -1,8 +1,46 @@
-//! The gRPC door.
+//! The gRPC door: remote workers, jobs, health, reflection.
+//!
+//! Invariants: every call is by an API key whose role may do it; messages, streams and waiting times are bounded; while
+//! the node drains health says so, no worker gets another job, and streams end once their jobs are answered for.
+
+mod convert;
+mod credential;
+mod gateway;
+mod server;
+mod session;
+mod status;
+mod worker;
+
+/// What `proto/forge/v1` compiles to, client stubs included.
+#[allow(missing_docs, clippy::all, rustdoc::all)]
+pub mod proto {
+    tonic::include_proto!("forge.v1");
+
+    /// Descriptors of all services.
+    pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/forge.bin"));
+}
+
+use std::sync::Arc;
 
 use tokio::net::TcpListener;
 
-use crate::{app::Context, worker::Worker};
+use crate::{app::Context, config::Role, worker::Worker};
+use credential::Credentials;
 
 /// Serves the gRPC services on `listener` until the node stops.
-pub fn serve(_context: &Context, _listener: TcpListener, _worker: Option<&Worker>) {}
+pub fn serve(context: &Context, listener: TcpListener, worker: Option<&Worker>) {
+    let credentials = Arc::new(Credentials::new(context));
+    let limit = context.config.grpc.message_limit.get();
+    let work = worker.map(|worker| {
+        worker::WorkerService::new(context, worker, credentials.clone()).into_server(limit)
+    });
+    let jobs = context
+        .config
+        .node
+        .has(Role::Gateway)
+        .then(|| gateway::GatewayService::new(context, credentials).into_server(limit));
+    let context = context.clone();
+    context.clone().tasks.spawn("grpc", |stop| {
+        server::serve(context, listener, work, jobs, stop)
+    });
+}

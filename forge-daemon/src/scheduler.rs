@@ -14,10 +14,7 @@ mod schedules;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    app::Context,
-    cluster::Cluster,
-};
+use crate::{app::Context, cluster::Cluster};
 use run::Runner;
 
 /// The duties this node stands for.
@@ -31,7 +28,12 @@ pub struct Scheduler {
 pub fn start(context: &Context, cluster: &Cluster) -> Scheduler {
     let stop = CancellationToken::new();
     let (running, ended) = watch::channel(());
-    let runner = Runner { context: context.clone(), cluster: cluster.clone(), stop: stop.clone(), running };
+    let runner = Runner {
+        context: context.clone(),
+        cluster: cluster.clone(),
+        stop: stop.clone(),
+        running,
+    };
     let pace = &context.config.scheduler;
     runner.spawn(schedules::Schedules);
     runner.spawn(promote::Promote::new(pace.promote_max));

@@ -31,11 +31,7 @@ pub use json::JsonText;
 pub use outcome::Outcome;
 use remote::Remotes;
 
-use crate::{
-    app::Context,
-    cluster::Cluster,
-    db::Wakeup,
-};
+use crate::{app::Context, cluster::Cluster, db::Wakeup};
 use claim::{Lane, Runner, Slots, Source};
 use desk::Desk;
 use stop::Reason;
@@ -105,7 +101,10 @@ impl Worker {
             () = desk.context.force.cancelled() => false,
         };
         if !ended {
-            tracing::warn!(jobs = desk.running.len(), "jobs are told to stop and return to the queue");
+            tracing::warn!(
+                jobs = desk.running.len(),
+                "jobs are told to stop and return to the queue"
+            );
             desk.hurry.cancel();
             desk.running.stop_all(Reason::NodeStopping);
             desk.tracker.wait().await;
@@ -139,15 +138,33 @@ fn start_sql(desk: &Arc<Desk>, wakes: &Wakes, source: &Source) {
     let config = &desk.context.config.worker;
     let costs = sql::Costs::new(wakes.slow.clone());
     for number in 0..config.sql_lanes {
-        spawn(desk, sql::Quick::new(desk.clone(), costs.clone()), source.clone(), &wakes.quick, number == 0);
+        spawn(
+            desk,
+            sql::Quick::new(desk.clone(), costs.clone()),
+            source.clone(),
+            &wakes.quick,
+            number == 0,
+        );
     }
     for number in 0..config.sql_slow_lanes {
-        spawn(desk, sql::Slow::new(desk.clone(), costs.clone()), source.clone(), &wakes.slow, number == 0);
+        spawn(
+            desk,
+            sql::Slow::new(desk.clone(), costs.clone()),
+            source.clone(),
+            &wakes.slow,
+            number == 0,
+        );
     }
 }
 
 fn spawn<R: Runner>(desk: &Arc<Desk>, runner: R, source: Source, wake: &Arc<Notify>, polls: bool) {
-    let lane = Lane { desk: desk.clone(), runner, source, wake: wake.clone(), polls };
+    let lane = Lane {
+        desk: desk.clone(),
+        runner,
+        source,
+        wake: wake.clone(),
+        polls,
+    };
     desk.tracker.spawn(lane.run());
 }
 
@@ -175,20 +192,22 @@ fn follow_hints(desk: &Arc<Desk>, wakes: Wakes, remotes: Remotes) {
 fn follow_cancels(desk: &Arc<Desk>) {
     let mut cancels = desk.cluster.cancels();
     let running = desk.running.clone();
-    desk.context.tasks.spawn("worker cancels", |stop| async move {
-        let work = async {
-            while cancels.changed().await.is_ok() {
-                let ids = cancels.borrow_and_update().clone();
-                for id in ids {
-                    running.stop(id, Reason::Cancelled);
+    desk.context
+        .tasks
+        .spawn("worker cancels", |stop| async move {
+            let work = async {
+                while cancels.changed().await.is_ok() {
+                    let ids = cancels.borrow_and_update().clone();
+                    for id in ids {
+                        running.stop(id, Reason::Cancelled);
+                    }
                 }
+            };
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = work => {}
             }
-        };
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = work => {}
-        }
-    });
+        });
 }
 
 /// Stops every job of a life that was lost.

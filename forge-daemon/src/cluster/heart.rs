@@ -81,13 +81,8 @@ impl Heart {
 
     async fn lives(&mut self) {
         let mut former: Option<Arc<Life>> = None;
-        loop {
-            let life = Arc::new(Life::begin());
-            let end = match self.register(&life, former.take()).await {
-                Some(beat) => self.live(&life, beat).await,
-                None => End::Left,
-            };
-            match end {
+        while let Some((life, beat)) = self.register(former.take()).await {
+            match self.live(&life, beat).await {
                 End::Lost => {
                     self.shared.end_life();
                     former = Some(life);
@@ -97,24 +92,27 @@ impl Heart {
         }
     }
 
-    /// Registers and beats once; `None` when asked to leave first. What `former` held is returned before.
-    async fn register(&mut self, life: &Arc<Life>, mut former: Option<Arc<Life>>) -> Option<Beat> {
+    /// Begins a life: registers and beats once; `None` when asked to leave first. What `former` held, and what came of
+    /// registrations that were answered too late, is returned before.
+    async fn register(&mut self, mut former: Option<Arc<Life>>) -> Option<(Arc<Life>, Beat)> {
         let leave = self.shared.leave.clone();
         let mut pauses = backoff();
         loop {
+            let life = Arc::new(Life::begin());
             let joined = tokio::select! {
                 () = leave.cancelled() => return None,
-                joined = self.join(life, &mut former) => joined,
+                joined = self.join(&life, &mut former) => joined,
             };
             match joined {
                 Ok(beat) => {
                     let id = life.id();
                     tracing::info!(node_id = %id, "registered");
-                    return Some(beat);
+                    return Some((life, beat));
                 }
                 Err(error) => {
                     let pause = pauses.next().unwrap_or(CALL);
                     tracing::warn!(%error, retry_in = ?pause, "registration failed");
+                    former.get_or_insert(life);
                     tokio::select! {
                         () = leave.cancelled() => return None,
                         () = sleep(pause) => {}
@@ -176,6 +174,10 @@ impl Heart {
                 }
                 Ok(beat) => {
                     trust = Trust::node(beat.sent);
+                    if beat.pulse.state == "draining" && !self.context.drain.is_cancelled() {
+                        tracing::info!("asked to drain");
+                        self.context.request_drain();
+                    }
                     next = self.heed(life, &beat);
                     pauses = backoff();
                 }
@@ -207,33 +209,59 @@ impl Heart {
         let load = self.shared.load.to_json();
         let duties = self.duties();
         let state = state(self.context.phase());
-        let rows =
-            self.link.rows(limit, &query::BEAT, &[&life.id(), &state, &load, &duties, &ttl]).await?;
+        let rows = self
+            .link
+            .rows(
+                limit,
+                &query::BEAT,
+                &[&life.id(), &state, &load, &duties, &ttl],
+            )
+            .await?;
         self.told = state;
-        let row = rows.first().ok_or_else(|| query::BEAT.unexpected("no row"))?;
-        let json = |column| row.try_get::<_, Option<serde_json::Value>>(column).map_err(|e| query::BEAT.unexpected(e));
-        let pulse = serde_json::from_value(json(0)?.unwrap_or_default()).map_err(|e| query::BEAT.unexpected(e))?;
+        let row = rows
+            .first()
+            .ok_or_else(|| query::BEAT.unexpected("no row"))?;
+        let json = |column| {
+            row.try_get::<_, Option<serde_json::Value>>(column)
+                .map_err(|e| query::BEAT.unexpected(e))
+        };
+        let pulse = serde_json::from_value(json(0)?.unwrap_or_default())
+            .map_err(|e| query::BEAT.unexpected(e))?;
         let ballot = match json(1)? {
-            Some(ballot) => serde_json::from_value(ballot).map_err(|e| query::BEAT.unexpected(e))?,
+            Some(ballot) => {
+                serde_json::from_value(ballot).map_err(|e| query::BEAT.unexpected(e))?
+            }
             None => Ballot::default(),
         };
-        Ok(Beat { sent, pulse, ballot })
+        Ok(Beat {
+            sent,
+            pulse,
+            ballot,
+        })
     }
 
     /// Tells the others here what an answer says; when to beat next.
     fn heed(&self, life: &Life, beat: &Beat) -> Instant {
         let shared = &self.shared;
-        shared.leadership.apply(life.id(), &beat.ballot, beat.sent, &self.pace);
+        shared
+            .leadership
+            .apply(life.id(), &beat.ballot, beat.sent, &self.pace);
         // Told again even when nothing changed: the job may have been claimed only now.
         if !beat.pulse.cancel.is_empty() {
             shared.cancels.send_replace(beat.pulse.cancel.clone());
         }
-        shared.catalog.send_if_modified(|known| std::mem::replace(known, beat.pulse.catalog) != beat.pulse.catalog);
+        shared.catalog.send_if_modified(|known| {
+            std::mem::replace(known, beat.pulse.catalog) != beat.pulse.catalog
+        });
         if beat.pulse.ready {
             self.context.wakeups.wake(Wakeup::Jobs);
         }
         let heartbeat = self.context.config.node.heartbeat.get();
-        let pause = if self.duties().is_empty() { heartbeat } else { heartbeat.min(self.pace.next(&beat.ballot)) };
+        let pause = if self.duties().is_empty() {
+            heartbeat
+        } else {
+            heartbeat.min(self.pace.next(&beat.ballot))
+        };
         beat.sent + pause
     }
 
@@ -243,26 +271,42 @@ impl Heart {
             return Vec::new();
         }
         if self.context.drain.is_cancelled() {
-            return self.shared.leadership.held().into_iter().map(|(duty, _)| duty.as_str()).collect();
+            return self
+                .shared
+                .leadership
+                .held()
+                .into_iter()
+                .map(|(duty, _)| duty.as_str())
+                .collect();
         }
         Duty::ALL.iter().map(|duty| duty.as_str()).collect()
     }
 
     async fn leave(&mut self, life: &Life) {
         for (duty, term) in self.shared.leadership.held() {
-            if let Err(error) = self.link.rows(CALL, &query::RESIGN, &[&duty.as_str(), &life.id(), &term]).await {
+            if let Err(error) = self
+                .link
+                .rows(CALL, &query::RESIGN, &[&duty.as_str(), &life.id(), &term])
+                .await
+            {
                 tracing::warn!(%error, duty = duty.as_str(), "resigning failed; the lease will run out");
             }
         }
         self.shared.end_life();
         match self.link.rows(CALL, &query::LEAVE, &[&life.id()]).await {
             Ok(_) => tracing::info!(node_id = %life.id(), "left the cluster"),
-            Err(error) => tracing::warn!(%error, "leaving failed; the others will notice within the lease"),
+            Err(error) => {
+                tracing::warn!(%error, "leaving failed; the others will notice within the lease")
+            }
         }
     }
 }
 
 /// What a heartbeat reports: a registered node takes work until it drains.
 fn state(phase: Phase) -> &'static str {
-    if phase == Phase::Draining { "draining" } else { "active" }
+    if phase == Phase::Draining {
+        "draining"
+    } else {
+        "active"
+    }
 }

@@ -91,21 +91,30 @@ pub struct Leadership {
 
 impl Default for Leadership {
     fn default() -> Self {
-        Self { seats: Duty::ALL.into_iter().map(|duty| (duty, watch::Sender::new(None))).collect() }
+        Self {
+            seats: Duty::ALL
+                .into_iter()
+                .map(|duty| (duty, watch::Sender::new(None)))
+                .collect(),
+        }
     }
 }
 
 impl Leadership {
     /// One reader of the seat of `duty`.
     pub fn seat(&self, duty: Duty) -> Seat {
-        Seat { tenure: self.seats[&duty].subscribe() }
+        Seat {
+            tenure: self.seats[&duty].subscribe(),
+        }
     }
 
     /// Duties held and trusted now, with their terms.
     pub fn held(&self) -> Vec<(Duty, i64)> {
         let now = Instant::now();
         let term = |(duty, seat): (&Duty, &watch::Sender<Option<Tenure>>)| {
-            seat.borrow().filter(|tenure| tenure.trust.holds(now)).map(|tenure| (*duty, tenure.term))
+            seat.borrow()
+                .filter(|tenure| tenure.trust.holds(now))
+                .map(|tenure| (*duty, tenure.term))
         };
         self.seats.iter().filter_map(term).collect()
     }
@@ -114,8 +123,14 @@ impl Leadership {
     pub(super) fn apply(&self, node: Uuid, ballot: &Ballot, sent: Instant, pace: &Pace) {
         let trust = Trust::granted(sent, pace.ttl, pace.margin);
         for (duty, seat) in &self.seats {
-            let held = ballot.held.get(duty.as_str()).map(|term| Tenure { node, term: *term, trust });
-            seat.send_if_modified(|seat| log_change(*duty, *seat, held) || std::mem::replace(seat, held) != held);
+            let held = ballot.held.get(duty.as_str()).map(|term| Tenure {
+                node,
+                term: *term,
+                trust,
+            });
+            seat.send_if_modified(|seat| {
+                log_change(*duty, *seat, held) || std::mem::replace(seat, held) != held
+            });
         }
     }
 
@@ -134,7 +149,12 @@ fn log_change(duty: Duty, before: Option<Tenure>, after: Option<Tenure>) -> bool
         (None, Some(after)) => tracing::info!(duty, term = after.term, "leader"),
         (Some(before), None) => tracing::info!(duty, term = before.term, "no longer leader"),
         (Some(before), Some(after)) if before.term != after.term => {
-            tracing::info!(duty, from = before.term, to = after.term, "leader again under a new term");
+            tracing::info!(
+                duty,
+                from = before.term,
+                to = after.term,
+                "leader again under a new term"
+            );
         }
         _ => {}
     }
@@ -170,7 +190,9 @@ impl Seat {
     }
 
     fn current(&mut self) -> Option<Tenure> {
-        self.tenure.borrow_and_update().filter(|tenure| tenure.trust.holds(Instant::now()))
+        self.tenure
+            .borrow_and_update()
+            .filter(|tenure| tenure.trust.holds(Instant::now()))
     }
 
     async fn changed(&mut self) {
@@ -184,22 +206,37 @@ impl Seat {
 mod tests {
     use super::*;
 
-    const PACE: Pace =
-        Pace { ttl: Duration::from_secs(4), renew: Duration::from_secs(2), margin: Duration::from_secs(1) };
+    const PACE: Pace = Pace {
+        ttl: Duration::from_secs(4),
+        renew: Duration::from_secs(2),
+        margin: Duration::from_secs(1),
+    };
 
     fn holding(term: i64) -> Ballot {
-        Ballot { held: BTreeMap::from([("promote".into(), term)]), next_in_ms: None }
+        Ballot {
+            held: BTreeMap::from([("promote".into(), term)]),
+            next_in_ms: None,
+        }
     }
 
     #[test]
     fn the_holder_renews_and_a_loser_waits_for_the_end_of_the_lease() {
-        let losing = |next_in_ms| Ballot { held: BTreeMap::new(), next_in_ms };
+        let losing = |next_in_ms| Ballot {
+            held: BTreeMap::new(),
+            next_in_ms,
+        };
         assert_eq!(PACE.next(&holding(1)), PACE.renew);
         assert_eq!(PACE.next(&losing(Some(3100))), Duration::from_millis(3100));
         assert_eq!(PACE.next(&losing(Some(0))), Duration::from_millis(500));
         assert_eq!(PACE.next(&losing(Some(60_000))), PACE.ttl);
         assert_eq!(PACE.next(&losing(None)), PACE.ttl);
-        assert_eq!(PACE.next(&Ballot { next_in_ms: Some(700), ..holding(1) }), Duration::from_millis(700));
+        assert_eq!(
+            PACE.next(&Ballot {
+                next_in_ms: Some(700),
+                ..holding(1)
+            }),
+            Duration::from_millis(700)
+        );
     }
 
     #[tokio::test(start_paused = true)]

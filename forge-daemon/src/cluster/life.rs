@@ -25,7 +25,10 @@ pub struct Life {
 impl Life {
     /// A new life under a new id.
     pub(super) fn begin() -> Self {
-        Self { id: Uuid::now_v7(), lost: CancellationToken::new() }
+        Self {
+            id: Uuid::now_v7(),
+            lost: CancellationToken::new(),
+        }
     }
 
     /// A life for tests of parts that need one.
@@ -60,7 +63,9 @@ impl Trust {
     /// A grant of `ttl` asked for at `sent`, to be relied on until `margin` before its end. Counting from when the
     /// question was sent errs on the safe side: the database counts from when it answered.
     pub fn granted(sent: Instant, ttl: Duration, margin: Duration) -> Self {
-        Self { until: sent + ttl.saturating_sub(margin) }
+        Self {
+            until: sent + ttl.saturating_sub(margin),
+        }
     }
 
     /// A node's own lease, renewed by a heartbeat sent at `sent`.

@@ -54,7 +54,10 @@ pub fn answer(query: &Query, rows: &[tokio_postgres::Row]) -> Result<Value, Erro
 
 /// Sums up an answer: `did` adds the named counts, `next_in_ms` says when to come back.
 pub fn summary(detail: Value, counts: &[&str]) -> Summary {
-    let did = counts.iter().filter_map(|name| detail[*name].as_u64()).sum();
+    let did = counts
+        .iter()
+        .filter_map(|name| detail[*name].as_u64())
+        .sum();
     let next = detail["next_in_ms"].as_u64().map(Duration::from_millis);
     Summary { did, detail, next }
 }
@@ -67,7 +70,10 @@ mod tests {
 
     #[test]
     fn sums_up_what_the_database_says() {
-        let full = summary(json!({"nodes": 1, "jobs": 4, "next_in_ms": 250}), &["nodes", "jobs"]);
+        let full = summary(
+            json!({"nodes": 1, "jobs": 4, "next_in_ms": 250}),
+            &["nodes", "jobs"],
+        );
         assert_eq!((full.did, full.next), (5, Some(Duration::from_millis(250))));
         let empty = summary(json!({"fired": 0, "next_in_ms": null}), &["fired"]);
         assert_eq!((empty.did, empty.next), (0, None));

@@ -26,7 +26,10 @@ pub struct Promote {
 impl Promote {
     /// Promotes at most `max` jobs in one statement.
     pub fn new(max: usize) -> Self {
-        Self { max: i32::try_from(max).unwrap_or(i32::MAX), cursor: None }
+        Self {
+            max: i32::try_from(max).unwrap_or(i32::MAX),
+            cursor: None,
+        }
     }
 }
 
@@ -43,7 +46,13 @@ impl Duty for Promote {
 
     async fn run_once(&mut self, link: &mut Link, tenure: &Tenure) -> Result<Summary, Error> {
         let cursor = self.cursor.take();
-        let rows = link.rows(Self::LIMIT, &RUN, &[&tenure.node, &tenure.term, &cursor, &self.max]).await?;
+        let rows = link
+            .rows(
+                Self::LIMIT,
+                &RUN,
+                &[&tenure.node, &tenure.term, &cursor, &self.max],
+            )
+            .await?;
         let detail = answer(&RUN, &rows)?;
         self.cursor = Some(detail["cursor"].clone()).filter(|cursor| !cursor.is_null());
         let mut summary = summary(detail, &["promoted"]);

@@ -10,7 +10,11 @@ use crate::{
     db::{Error, Link, Query, Wakeup},
 };
 
-const RUN: Query = Query::new("duty_rescue", "SELECT forge_private.duty_rescue($1, $2)", &[Type::UUID, Type::INT8]);
+const RUN: Query = Query::new(
+    "duty_rescue",
+    "SELECT forge_private.duty_rescue($1, $2)",
+    &[Type::UUID, Type::INT8],
+);
 
 /// Looks for the dead.
 pub struct Rescue {
@@ -36,7 +40,9 @@ impl Duty for Rescue {
     }
 
     async fn run_once(&mut self, link: &mut Link, tenure: &Tenure) -> Result<Summary, Error> {
-        let rows = link.rows(Self::LIMIT, &RUN, &[&tenure.node, &tenure.term]).await?;
+        let rows = link
+            .rows(Self::LIMIT, &RUN, &[&tenure.node, &tenure.term])
+            .await?;
         Ok(summary(answer(&RUN, &rows)?, &["nodes", "jobs"]))
     }
 }

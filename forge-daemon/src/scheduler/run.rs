@@ -89,7 +89,10 @@ impl<D: Duty> Office<D> {
                     if summary.did > 0 {
                         tracing::debug!(duty = D::SEAT.as_str(), detail = %summary.detail, "duty done");
                     }
-                    summary.next.unwrap_or(Duration::MAX).min(self.duty.longest_sleep())
+                    summary
+                        .next
+                        .unwrap_or(Duration::MAX)
+                        .min(self.duty.longest_sleep())
                 }
                 Err(error) if error.is_lease_lost() => {
                     tracing::info!(duty = D::SEAT.as_str(), term = tenure.term, "superseded");

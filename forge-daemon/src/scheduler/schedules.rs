@@ -10,8 +10,11 @@ use crate::{
     db::{Error, Link, Query, Wakeup},
 };
 
-const RUN: Query =
-    Query::new("duty_schedules", "SELECT forge_private.duty_schedules($1, $2)", &[Type::UUID, Type::INT8]);
+const RUN: Query = Query::new(
+    "duty_schedules",
+    "SELECT forge_private.duty_schedules($1, $2)",
+    &[Type::UUID, Type::INT8],
+);
 
 /// Fires what is due.
 pub struct Schedules;
@@ -28,7 +31,9 @@ impl Duty for Schedules {
     }
 
     async fn run_once(&mut self, link: &mut Link, tenure: &Tenure) -> Result<Summary, Error> {
-        let rows = link.rows(Self::LIMIT, &RUN, &[&tenure.node, &tenure.term]).await?;
+        let rows = link
+            .rows(Self::LIMIT, &RUN, &[&tenure.node, &tenure.term])
+            .await?;
         Ok(summary(answer(&RUN, &rows)?, &["fired"]))
     }
 }

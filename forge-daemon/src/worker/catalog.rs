@@ -33,7 +33,12 @@ pub struct Catalog {
 
 impl Catalog {
     fn new(kinds: impl IntoIterator<Item = Kind>) -> Self {
-        Self { kinds: kinds.into_iter().map(|kind| (kind.name.clone(), Arc::new(kind))).collect() }
+        Self {
+            kinds: kinds
+                .into_iter()
+                .map(|kind| (kind.name.clone(), Arc::new(kind)))
+                .collect(),
+        }
     }
 
     /// The kind called `name`.
@@ -50,8 +55,14 @@ impl Catalog {
 /// Starts keeping the catalog; readers begin with an empty one.
 pub(super) fn follow(context: &Context, cluster: &Cluster) -> watch::Receiver<Arc<Catalog>> {
     let (kinds, reader) = watch::channel(Arc::default());
-    let keeper = Keeper { context: context.clone(), cluster: cluster.clone(), kinds };
-    context.tasks.spawn("worker catalog", |stop| keeper.run(stop));
+    let keeper = Keeper {
+        context: context.clone(),
+        cluster: cluster.clone(),
+        kinds,
+    };
+    context
+        .tasks
+        .spawn("worker catalog", |stop| keeper.run(stop));
     reader
 }
 
@@ -88,7 +99,11 @@ impl Keeper {
                 }
             }
             let hint = async {
-                if told { hints.next_of(&[]).await } else { hints.next_of(&[Wakeup::Control]).await }
+                if told {
+                    hints.next_of(&[]).await
+                } else {
+                    hints.next_of(&[Wakeup::Control]).await
+                }
             };
             tokio::select! {
                 Ok(()) = version.changed() => {}
@@ -142,7 +157,10 @@ mod tests {
         let mut paused = kind("b", "native:b", "general");
         paused.paused = true;
         let catalog = Catalog::new([kind("a", "native:a", "general"), paused]);
-        assert_eq!(catalog.open().map(|kind| &*kind.name).collect::<Vec<_>>(), ["a"]);
+        assert_eq!(
+            catalog.open().map(|kind| &*kind.name).collect::<Vec<_>>(),
+            ["a"]
+        );
         assert!(catalog.get("b").is_some());
     }
 }

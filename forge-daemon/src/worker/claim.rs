@@ -42,6 +42,9 @@ pub(super) struct Offer {
 impl Offer {
     /// An offer of `kinds`.
     pub fn of(kinds: impl Iterator<Item = Arc<Kind>>) -> Self {
-        Self { kinds: kinds.map(|kind| (kind.name.clone(), kind)).collect(), again: None }
+        Self {
+            kinds: kinds.map(|kind| (kind.name.clone(), kind)).collect(),
+            again: None,
+        }
     }
 }

@@ -83,6 +83,8 @@ pub fn log_end(ticket: &Ticket, outcome: &Outcome) {
         Outcome::Failed { error, retry, .. } => {
             tracing::warn!(job_id = %ticket.id, kind = &*ticket.kind.name, error, retry, "job failed");
         }
-        other => tracing::debug!(job_id = %ticket.id, kind = &*ticket.kind.name, outcome = other.label(), "job ended"),
+        other => {
+            tracing::debug!(job_id = %ticket.id, kind = &*ticket.kind.name, outcome = other.label(), "job ended")
+        }
     }
 }

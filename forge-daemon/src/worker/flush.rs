@@ -54,7 +54,10 @@ impl Flush {
     /// Starts the writers.
     pub fn start(context: &Context, cluster: &Cluster) -> Self {
         let (reports, queue) = mpsc::channel(QUEUE);
-        let shared = Arc::new(Shared { cluster: cluster.clone(), written: Notify::new() });
+        let shared = Arc::new(Shared {
+            cluster: cluster.clone(),
+            written: Notify::new(),
+        });
         let queue = Arc::new(Mutex::new(queue));
         for number in 0..WRITERS {
             let collector = Collector {
@@ -64,14 +67,20 @@ impl Flush {
                 max: context.config.worker.flush_max,
                 writer: Writer::new(context),
             };
-            context.tasks.spawn(format!("worker flush {number}"), |stop| collector.run(stop));
+            context
+                .tasks
+                .spawn(format!("worker flush {number}"), |stop| collector.run(stop));
         }
         Self { reports, shared }
     }
 
     /// Hands over the end of one attempt.
     pub async fn one(&self, lease: &Arc<Lease>, pos: i32, outcome: Outcome) {
-        self.report(Report { lease: lease.clone(), ends: vec![(pos, outcome)] }).await;
+        self.report(Report {
+            lease: lease.clone(),
+            ends: vec![(pos, outcome)],
+        })
+        .await;
     }
 
     /// Hands over the ends of several attempts; waits while too much is waiting.
@@ -80,10 +89,18 @@ impl Flush {
         if count == 0 || report.lease.life.is_lost() {
             return;
         }
-        self.shared.cluster.load().unflushed.fetch_add(count, Relaxed);
+        self.shared
+            .cluster
+            .load()
+            .unflushed
+            .fetch_add(count, Relaxed);
         if self.reports.send(report).await.is_err() {
             // Only after the writers were stopped: the leases are returned by leaving or by rescue.
-            self.shared.cluster.load().unflushed.fetch_sub(count, Relaxed);
+            self.shared
+                .cluster
+                .load()
+                .unflushed
+                .fetch_sub(count, Relaxed);
         }
     }
 
@@ -122,8 +139,13 @@ impl Collector {
                 () = stop.cancelled() => return,
                 () = self.writer.write(batch) => {}
             }
-            metrics::histogram!("forge_flush_duration_seconds").record(started.elapsed().as_secs_f64());
-            self.shared.cluster.load().unflushed.fetch_sub(count, Relaxed);
+            metrics::histogram!("forge_flush_duration_seconds")
+                .record(started.elapsed().as_secs_f64());
+            self.shared
+                .cluster
+                .load()
+                .unflushed
+                .fetch_sub(count, Relaxed);
             self.shared.written.notify_waiters();
         }
     }

@@ -48,7 +48,13 @@ impl HttpRunner {
     pub fn new(desk: Arc<Desk>, slots: Slots, wake: Arc<Notify>) -> Result<Self, String> {
         let caller = Caller::new(&desk.context.config.outbound, desk.result_limit())?;
         let hosts = Hosts::new(&desk.context.config.outbound, wake);
-        Ok(Self { desk, slots, caller: Arc::new(caller), hosts, targets: HashMap::new() })
+        Ok(Self {
+            desk,
+            slots,
+            caller: Arc::new(caller),
+            hosts,
+            targets: HashMap::new(),
+        })
     }
 
     /// Where jobs of `kind` go; read once per registration.
@@ -59,7 +65,8 @@ impl HttpRunner {
             return target.clone();
         }
         let target = Target::read(kind, &mut self.hosts).map(Arc::new);
-        self.targets.insert(kind.name.clone(), (kind.clone(), target.clone()));
+        self.targets
+            .insert(kind.name.clone(), (kind.clone(), target.clone()));
         target
     }
 
@@ -107,7 +114,13 @@ impl Runner for HttpRunner {
         for job in batch.jobs {
             let target = self.target(&job.kind);
             let one = permit.as_mut().and_then(|permit| permit.split(1));
-            let work = attempt(self.desk.clone(), self.caller.clone(), batch.lease.clone(), job, target);
+            let work = attempt(
+                self.desk.clone(),
+                self.caller.clone(),
+                batch.lease.clone(),
+                job,
+                target,
+            );
             self.desk.tracker.spawn(async move {
                 work.await;
                 drop(one);

@@ -49,10 +49,16 @@ pub struct Row {
 impl Kind {
     /// Reads a registration. The error is a sentence naming the kind.
     pub fn read(row: Row) -> Result<Self, String> {
-        let handler = Handler::parse(&row.handler).map_err(|error| format!("kind {}: {error}", row.kind))?;
-        let timeout = row.timeout_ms.and_then(|ms| u64::try_from(ms).ok()).filter(|ms| *ms > 0);
+        let handler =
+            Handler::parse(&row.handler).map_err(|error| format!("kind {}: {error}", row.kind))?;
+        let timeout = row
+            .timeout_ms
+            .and_then(|ms| u64::try_from(ms).ok())
+            .filter(|ms| *ms > 0);
         Ok(Self {
-            capability: handler.capability().map_or(row.capability, ToOwned::to_owned),
+            capability: handler
+                .capability()
+                .map_or(row.capability, ToOwned::to_owned),
             handler,
             meters: Meters::of(&row.kind),
             name: row.kind.into(),
@@ -86,7 +92,10 @@ pub(super) mod tests {
     fn the_handler_may_name_the_capability() {
         assert_eq!(kind("a", "worker:gpu", "general").capability, "gpu");
         assert_eq!(kind("a", "worker", "media").capability, "media");
-        assert_eq!(kind("a", "native:x", "media").timeout, Duration::from_secs(5));
+        assert_eq!(
+            kind("a", "native:x", "media").timeout,
+            Duration::from_secs(5)
+        );
     }
 
     #[test]

@@ -44,7 +44,8 @@ impl Meters {
         }
         let count = completed + failed;
         if count > 0 {
-            self.duration.record_many(total.as_secs_f64() / f64::from(count), count as usize);
+            self.duration
+                .record_many(total.as_secs_f64() / f64::from(count), count as usize);
         }
     }
 }

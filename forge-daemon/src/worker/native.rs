@@ -50,12 +50,15 @@ impl Job {
     /// # Errors
     /// A permanent [`Failure`] that says what does not fit.
     pub fn args<T: DeserializeOwned>(&self) -> Result<T, Failure> {
-        T::deserialize(&self.args).map_err(|error| Failure::permanent(format!("arguments do not fit: {error}")))
+        T::deserialize(&self.args)
+            .map_err(|error| Failure::permanent(format!("arguments do not fit: {error}")))
     }
 
     /// Reports progress, 0 to 100 percent. Cheap: only the latest report is written, a few times a second.
     pub fn progress(&self, percent: f32, message: impl AsRef<str>) {
-        self.desk.progress.report(&self.ticket, percent, message.as_ref());
+        self.desk
+            .progress
+            .report(&self.ticket, percent, message.as_ref());
     }
 
     /// Cancelled when the job was cancelled, timed out, lost its lease, or the node must stop: end soon.
@@ -77,10 +80,21 @@ impl Job {
     ///
     /// # Errors
     /// What the database says, for example ZF002 for an unknown option.
-    pub async fn enqueue_with(&self, kind: &str, args: Value, mut options: Value) -> Result<Uuid, Error> {
+    pub async fn enqueue_with(
+        &self,
+        kind: &str,
+        args: Value,
+        mut options: Value,
+    ) -> Result<Uuid, Error> {
         if let (Some(traceparent), Some(options)) = (&self.traceparent, options.as_object_mut()) {
-            options.entry("traceparent").or_insert_with(|| traceparent.as_str().into());
+            options
+                .entry("traceparent")
+                .or_insert_with(|| traceparent.as_str().into());
         }
-        self.desk.context.db.scalar(&ENQUEUE, &[&kind, &args, &options]).await
+        self.desk
+            .context
+            .db
+            .scalar(&ENQUEUE, &[&kind, &args, &options])
+            .await
     }
 }

@@ -32,17 +32,29 @@ pub enum Outcome {
 impl Outcome {
     /// A failure that is tried again by the kind's backoff.
     pub fn retry(error: impl Into<String>) -> Self {
-        Outcome::Failed { error: presentable(error.into()), retry: true, retry_in: None }
+        Outcome::Failed {
+            error: presentable(error.into()),
+            retry: true,
+            retry_in: None,
+        }
     }
 
     /// A failure that is tried again after `delay`.
     pub fn retry_in(error: impl Into<String>, delay: Option<Duration>) -> Self {
-        Outcome::Failed { error: presentable(error.into()), retry: true, retry_in: delay }
+        Outcome::Failed {
+            error: presentable(error.into()),
+            retry: true,
+            retry_in: delay,
+        }
     }
 
     /// A failure that no other attempt can mend.
     pub fn dead(error: impl Into<String>) -> Self {
-        Outcome::Failed { error: presentable(error.into()), retry: false, retry_in: None }
+        Outcome::Failed {
+            error: presentable(error.into()),
+            retry: false,
+            retry_in: None,
+        }
     }
 
     /// A finished job with `result`, dead when that is longer than `limit` bytes.
@@ -97,18 +109,31 @@ mod tests {
 
     #[test]
     fn errors_are_made_presentable() {
-        let Outcome::Failed { error, .. } = Outcome::retry(format!("a\0b{}", "é".repeat(ERROR_MAX))) else {
+        let Outcome::Failed { error, .. } =
+            Outcome::retry(format!("a\0b{}", "é".repeat(ERROR_MAX)))
+        else {
             panic!("not a failure");
         };
-        assert!(error.starts_with("a\u{fffd}b") && error.ends_with('…') && error.len() <= ERROR_MAX + 8);
+        assert!(
+            error.starts_with("a\u{fffd}b") && error.ends_with('…') && error.len() <= ERROR_MAX + 8
+        );
     }
 
     #[test]
     fn results_are_limited_and_null_is_none() {
         let text = |text: &str| Some(JsonText::parse(text.into()).unwrap());
-        assert_eq!(Outcome::completed(text("null"), 10), Outcome::Completed(None));
-        assert_eq!(Outcome::completed(text("\"12345678\""), 10), Outcome::Completed(text("\"12345678\"")));
-        assert!(matches!(Outcome::completed(text("\"123456789\""), 10), Outcome::Failed { retry: false, .. }));
+        assert_eq!(
+            Outcome::completed(text("null"), 10),
+            Outcome::Completed(None)
+        );
+        assert_eq!(
+            Outcome::completed(text("\"12345678\""), 10),
+            Outcome::Completed(text("\"12345678\""))
+        );
+        assert!(matches!(
+            Outcome::completed(text("\"123456789\""), 10),
+            Outcome::Failed { retry: false, .. }
+        ));
     }
 
     #[test]

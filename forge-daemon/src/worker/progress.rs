@@ -61,7 +61,9 @@ impl Progress {
         let progress = Self::default();
         let writer = progress.clone();
         let link = Link::new(context.db.clone(), "progress", &[PROGRESS]);
-        context.tasks.spawn("worker progress", |stop| writer.run(link, stop));
+        context
+            .tasks
+            .spawn("worker progress", |stop| writer.run(link, stop));
         progress
     }
 
@@ -71,8 +73,16 @@ impl Progress {
             lease: ticket.lease.clone(),
             pos: ticket.pos,
             stop: ticket.stop.clone(),
-            percent: if percent.is_finite() { percent.clamp(0.0, 100.0) } else { 0.0 },
-            message: message.chars().filter(|c| *c != '\0').take(MESSAGE_MAX).collect(),
+            percent: if percent.is_finite() {
+                percent.clamp(0.0, 100.0)
+            } else {
+                0.0
+            },
+            message: message
+                .chars()
+                .filter(|c| *c != '\0')
+                .take(MESSAGE_MAX)
+                .collect(),
         };
         self.lock().insert(ticket.id, latest);
         self.reported.notify_one();
@@ -127,9 +137,17 @@ async fn write(link: &mut Link, latest: &[Latest]) -> Result<(), Error> {
 
 async fn one(line: &Line, latest: &Latest) -> Result<bool, Error> {
     let lease = &latest.lease;
-    let params: [&(dyn postgres_types::ToSql + Sync); 5] =
-        [&lease.life.id(), &lease.id, &latest.pos, &latest.percent, &latest.message];
+    let params: [&(dyn postgres_types::ToSql + Sync); 5] = [
+        &lease.life.id(),
+        &lease.id,
+        &latest.pos,
+        &latest.percent,
+        &latest.message,
+    ];
     let rows = line.rows(&PROGRESS, &params).await?;
     let row = rows.first().ok_or_else(|| PROGRESS.unexpected("no row"))?;
-    Ok(row.try_get::<_, Option<bool>>(0).map_err(|error| PROGRESS.unexpected(error))?.unwrap_or(true))
+    Ok(row
+        .try_get::<_, Option<bool>>(0)
+        .map_err(|error| PROGRESS.unexpected(error))?
+        .unwrap_or(true))
 }

@@ -33,18 +33,29 @@ pub struct Running {
 impl Running {
     /// An empty registry.
     pub fn new(cluster: Cluster) -> Arc<Self> {
-        Arc::new(Self { jobs: Mutex::default(), cluster })
+        Arc::new(Self {
+            jobs: Mutex::default(),
+            cluster,
+        })
     }
 
     /// Enters a job; it leaves when the guard is dropped. When its lease was lost meanwhile it is told to stop at once.
     pub fn enter(self: &Arc<Self>, id: Uuid, lease: &Lease, stop: Arc<Stop>) -> Entry {
         self.cluster.load().running.fetch_add(1, Relaxed);
-        let job = Job { lease: lease.id, life: lease.life.clone(), stop: stop.clone() };
+        let job = Job {
+            lease: lease.id,
+            life: lease.life.clone(),
+            stop: stop.clone(),
+        };
         self.lock().insert(id, job);
         if lease.life.is_lost() {
             stop.now(Reason::LeaseLost);
         }
-        Entry { running: self.clone(), id, lease: lease.id }
+        Entry {
+            running: self.clone(),
+            id,
+            lease: lease.id,
+        }
     }
 
     /// Tells one job to stop; false when it does not run here.
@@ -62,7 +73,11 @@ impl Running {
     /// Tells every job to stop whose lease was lost with the life it was claimed in.
     pub fn stop_lost(&self) {
         let jobs = self.lock();
-        let lost: Vec<_> = jobs.values().filter(|job| job.life.is_lost()).map(|job| job.stop.clone()).collect();
+        let lost: Vec<_> = jobs
+            .values()
+            .filter(|job| job.life.is_lost())
+            .map(|job| job.stop.clone())
+            .collect();
         drop(jobs);
         lost.iter().for_each(|stop| stop.now(Reason::LeaseLost));
     }
@@ -90,7 +105,10 @@ impl Drop for Entry {
         self.running.cluster.load().running.fetch_sub(1, Relaxed);
         let mut jobs = self.running.lock();
         // After a lost lease the same job may already run here again.
-        if jobs.get(&self.id).is_some_and(|job| job.lease == self.lease) {
+        if jobs
+            .get(&self.id)
+            .is_some_and(|job| job.lease == self.lease)
+        {
             jobs.remove(&self.id);
         }
     }

@@ -19,7 +19,9 @@ use super::{
 
 /// Runs `work` for `ticket` and hands over how it ended. The future returned is what a task runs.
 pub async fn supervise(desk: &Desk, ticket: &Ticket, work: impl Future<Output = Outcome>) {
-    let entry = desk.running.enter(ticket.id, &ticket.lease, ticket.stop.clone());
+    let entry = desk
+        .running
+        .enter(ticket.id, &ticket.lease, ticket.stop.clone());
     let left = ticket.kind.timeout.saturating_sub(ticket.started.elapsed());
     let grace = desk.context.config.worker.cancel_grace.get();
     let outcome = conclude(ticket, left, grace, work).await;
@@ -37,7 +39,9 @@ async fn conclude(
     grace: Duration,
     work: impl Future<Output = Outcome>,
 ) -> Option<Outcome> {
-    let work = AssertUnwindSafe(work).catch_unwind().map(|end| end.unwrap_or_else(|panic| panicked(&*panic)));
+    let work = AssertUnwindSafe(work)
+        .catch_unwind()
+        .map(|end| end.unwrap_or_else(|panic| panicked(&*panic)));
     let mut work = std::pin::pin!(work);
     let stop = &ticket.stop;
     tokio::select! {
@@ -70,7 +74,9 @@ fn settle(reason: Option<Reason>, outcome: Option<Outcome>, limit: Duration) -> 
 
 /// The failure of a job that took longer than its kind allows.
 pub fn timed_out(limit: Duration) -> Outcome {
-    Outcome::retry(format!("timed out after {limit:?}, the timeout of its kind"))
+    Outcome::retry(format!(
+        "timed out after {limit:?}, the timeout of its kind"
+    ))
 }
 
 /// The failure of a handler that panicked.
@@ -94,18 +100,35 @@ mod tests {
         let completed = || Some(Outcome::Completed(None));
         let failed = || Some(Outcome::retry("interrupted"));
         assert_eq!(settle(None, failed(), LIMIT), failed());
-        assert_eq!(settle(Some(Reason::Cancelled), completed(), LIMIT), completed());
-        assert_eq!(settle(Some(Reason::Cancelled), failed(), LIMIT), Some(Outcome::Cancelled));
-        assert_eq!(settle(Some(Reason::Cancelled), None, LIMIT), Some(Outcome::Cancelled));
-        assert_eq!(settle(Some(Reason::NodeStopping), failed(), LIMIT), Some(Outcome::Released));
-        assert_eq!(settle(Some(Reason::TimedOut), completed(), LIMIT), Some(timed_out(LIMIT)));
+        assert_eq!(
+            settle(Some(Reason::Cancelled), completed(), LIMIT),
+            completed()
+        );
+        assert_eq!(
+            settle(Some(Reason::Cancelled), failed(), LIMIT),
+            Some(Outcome::Cancelled)
+        );
+        assert_eq!(
+            settle(Some(Reason::Cancelled), None, LIMIT),
+            Some(Outcome::Cancelled)
+        );
+        assert_eq!(
+            settle(Some(Reason::NodeStopping), failed(), LIMIT),
+            Some(Outcome::Released)
+        );
+        assert_eq!(
+            settle(Some(Reason::TimedOut), completed(), LIMIT),
+            Some(timed_out(LIMIT))
+        );
         assert_eq!(settle(Some(Reason::LeaseLost), completed(), LIMIT), None);
     }
 
     #[test]
     fn panics_tell_their_message() {
         let message = |panic: Box<dyn Any + Send>| match panicked(&*panic) {
-            Outcome::Failed { error, retry: true, .. } => error,
+            Outcome::Failed {
+                error, retry: true, ..
+            } => error,
             other => panic!("{other:?}"),
         };
         assert!(message(Box::new("boom")).ends_with("boom"));

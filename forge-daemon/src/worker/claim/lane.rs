@@ -33,7 +33,13 @@ const CLAIM: Query = Query::new(
     "worker_claim",
     "SELECT c.pos, c.id, c.kind, c.args, c.attempt, c.max_attempts, c.traceparent \
      FROM set_config('synchronous_commit', 'off', true), forge_private.worker_claim($1, $2, $3, $4, $5) c",
-    &[Type::UUID, Type::TEXT_ARRAY, Type::INT4, Type::TEXT_ARRAY, Type::UUID],
+    &[
+        Type::UUID,
+        Type::TEXT_ARRAY,
+        Type::INT4,
+        Type::TEXT_ARRAY,
+        Type::UUID,
+    ],
 );
 /// Longest that a claim may take.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -47,7 +53,11 @@ pub struct Source(Arc<Mutex<Link>>);
 impl Source {
     /// A connection for claims; opened by the first one.
     pub fn new(desk: &Desk) -> Self {
-        Self(Arc::new(Mutex::new(Link::new(desk.context.db.clone(), "claims", &[CLAIM]))))
+        Self(Arc::new(Mutex::new(Link::new(
+            desk.context.db.clone(),
+            "claims",
+            &[CLAIM],
+        ))))
     }
 }
 
@@ -137,22 +147,36 @@ impl<R: Runner> Lane<R> {
     }
 
     /// Claims up to `room` jobs of the kinds offered; nothing when there are none.
-    async fn claim(&self, life: Arc<Life>, offer: &Offer, room: usize) -> Result<Option<Batch>, Error> {
+    async fn claim(
+        &self,
+        life: Arc<Life>,
+        offer: &Offer,
+        room: usize,
+    ) -> Result<Option<Batch>, Error> {
         if offer.kinds.is_empty() {
             return Ok(None);
         }
         let mut link = self.source.0.lock().await;
-        let lease = Arc::new(Lease { id: Uuid::now_v7(), life, claimed_at: Instant::now() });
+        let lease = Arc::new(Lease {
+            id: Uuid::now_v7(),
+            life,
+            claimed_at: Instant::now(),
+        });
         let kinds: Vec<&str> = offer.kinds.keys().map(|name| &**name).collect();
         let queues = &self.desk.context.config.worker.queues;
         let max = i32::try_from(room).unwrap_or(i32::MAX);
         let node = lease.life.id();
-        let answer = link.rows(LIMIT, &CLAIM, &[&node, &kinds, &max, queues, &lease.id]).await;
+        let answer = link
+            .rows(LIMIT, &CLAIM, &[&node, &kinds, &max, queues, &lease.id])
+            .await;
         drop(link);
-        metrics::histogram!("forge_claim_duration_seconds").record(lease.claimed_at.elapsed().as_secs_f64());
+        metrics::histogram!("forge_claim_duration_seconds")
+            .record(lease.claimed_at.elapsed().as_secs_f64());
         match answer {
             Ok(rows) if rows.is_empty() => Ok(None),
-            Ok(rows) => self.read(&rows, &lease, offer).map(|jobs| Some(Batch { lease, jobs })),
+            Ok(rows) => self
+                .read(&rows, &lease, offer)
+                .map(|jobs| Some(Batch { lease, jobs })),
             Err(error) => {
                 self.failed(&error, lease);
                 Err(error)
@@ -166,7 +190,10 @@ impl<R: Runner> Lane<R> {
     }
 
     fn failed(&self, error: &Error, lease: Arc<Lease>) {
-        if matches!(error, Error::Connection { .. } | Error::Timeout { .. } | Error::Answer { .. }) {
+        if matches!(
+            error,
+            Error::Connection { .. } | Error::Timeout { .. } | Error::Answer { .. }
+        ) {
             stray::give_back(&self.desk.context, lease);
         } else if error.is_lease_lost() {
             self.desk.cluster.poke();
@@ -176,8 +203,18 @@ impl<R: Runner> Lane<R> {
     async fn hand_over(&mut self, batch: Batch) {
         if self.desk.is_draining() || batch.lease.life.is_lost() {
             self.runner.vacate();
-            let ends = batch.jobs.iter().map(|job| (job.pos, Outcome::Released)).collect();
-            self.desk.flush.report(Report { lease: batch.lease, ends }).await;
+            let ends = batch
+                .jobs
+                .iter()
+                .map(|job| (job.pos, Outcome::Released))
+                .collect();
+            self.desk
+                .flush
+                .report(Report {
+                    lease: batch.lease,
+                    ends,
+                })
+                .await;
             return;
         }
         self.runner.run(batch).await;
@@ -186,7 +223,10 @@ impl<R: Runner> Lane<R> {
 
 fn claimed(row: &Row, offer: &Offer) -> Result<Claimed, Error> {
     let name: &str = row.try_get(2).map_err(|error| CLAIM.unexpected(error))?;
-    let kind = offer.kinds.get(name).ok_or_else(|| CLAIM.unexpected(format!("a job of kind {name}, not asked for")))?;
+    let kind = offer
+        .kinds
+        .get(name)
+        .ok_or_else(|| CLAIM.unexpected(format!("a job of kind {name}, not asked for")))?;
     let read = || {
         Ok(Claimed {
             pos: row.try_get(0)?,
@@ -203,6 +243,8 @@ fn claimed(row: &Row, offer: &Offer) -> Result<Claimed, Error> {
 
 impl<R> std::fmt::Debug for Lane<R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Lane").field("polls", &self.polls).finish_non_exhaustive()
+        f.debug_struct("Lane")
+            .field("polls", &self.polls)
+            .finish_non_exhaustive()
     }
 }

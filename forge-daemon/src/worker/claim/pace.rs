@@ -13,7 +13,11 @@ pub struct Pace {
 impl Pace {
     /// A pace that begins at its slowest: a queue is empty until something was seen.
     pub fn new(min: Duration, max: Duration) -> Self {
-        Self { min, max: max.max(min), next: max.max(min) }
+        Self {
+            min,
+            max: max.max(min),
+            next: max.max(min),
+        }
     }
 
     /// Something was found: look again at once, and soon after.
@@ -39,7 +43,17 @@ mod tests {
         let mut pace = Pace::new(ms(1), ms(5));
         assert_eq!(pace.empty(), ms(5));
         pace.found();
-        assert_eq!([pace.empty(), pace.empty(), pace.empty(), pace.empty(), pace.empty()].map(|d| d.as_millis()), [1, 2, 4, 5, 5]);
+        assert_eq!(
+            [
+                pace.empty(),
+                pace.empty(),
+                pace.empty(),
+                pace.empty(),
+                pace.empty()
+            ]
+            .map(|d| d.as_millis()),
+            [1, 2, 4, 5, 5]
+        );
         pace.found();
         assert_eq!(pace.empty(), ms(1));
     }

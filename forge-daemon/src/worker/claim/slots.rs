@@ -15,12 +15,20 @@ pub struct Slots {
 impl Slots {
     /// `bound` jobs at once, `most` in one claim.
     pub fn new(bound: usize, most: usize) -> Self {
-        Self { free: Arc::new(Semaphore::new(bound.max(1))), most: most.max(1), aside: None }
+        Self {
+            free: Arc::new(Semaphore::new(bound.max(1))),
+            most: most.max(1),
+            aside: None,
+        }
     }
 
     /// Another claimer of the same bound.
     pub fn share(&self) -> Self {
-        Self { free: self.free.clone(), most: self.most, aside: None }
+        Self {
+            free: self.free.clone(),
+            most: self.most,
+            aside: None,
+        }
     }
 
     /// Waits for a free slot and sets aside as many as are free, up to the size of a claim; how many.
@@ -32,7 +40,10 @@ impl Slots {
         };
         let more = self.free.available_permits().min(self.most - 1);
         if more > 0
-            && let Ok(rest) = self.free.clone().try_acquire_many_owned(u32::try_from(more).unwrap_or(0))
+            && let Ok(rest) = self
+                .free
+                .clone()
+                .try_acquire_many_owned(u32::try_from(more).unwrap_or(0))
         {
             permit.merge(rest);
         }

@@ -25,24 +25,29 @@ const RELEASE_ALL: Query = Query::new(
 pub fn give_back(context: &Context, lease: Arc<Lease>) {
     let db = context.db.clone();
     let settled = db.limit() + Duration::from_secs(5);
-    context.tasks.spawn("worker stray lease", |stop: CancellationToken| async move {
-        let work = async {
-            release(&db, &lease).await;
-            sleep(settled).await;
-            release(&db, &lease).await;
-        };
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = lease.life.lost().cancelled() => {}
-            () = work => {}
-        }
-    });
+    context
+        .tasks
+        .spawn("worker stray lease", |stop: CancellationToken| async move {
+            let work = async {
+                release(&db, &lease).await;
+                sleep(settled).await;
+                release(&db, &lease).await;
+            };
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = lease.life.lost().cancelled() => {}
+                () = work => {}
+            }
+        });
 }
 
 async fn release(db: &Db, lease: &Lease) {
     let mut pauses = backoff();
     loop {
-        match db.scalar::<Option<i32>>(&RELEASE_ALL, &[&lease.life.id(), &lease.id]).await {
+        match db
+            .scalar::<Option<i32>>(&RELEASE_ALL, &[&lease.life.id(), &lease.id])
+            .await
+        {
             Ok(count) => {
                 let count = count.unwrap_or(0);
                 if count > 0 {

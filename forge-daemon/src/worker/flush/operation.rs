@@ -21,7 +21,14 @@ const COMPLETE: Query = Query::new(
 const FAIL: Query = Query::new(
     "worker_fail",
     "SELECT forge_private.worker_fail($1, $2, $3, $4, $5, $6)",
-    &[Type::UUID, Type::UUID, Type::INT4, Type::TEXT, Type::BOOL, Type::INT4],
+    &[
+        Type::UUID,
+        Type::UUID,
+        Type::INT4,
+        Type::TEXT,
+        Type::BOOL,
+        Type::INT4,
+    ],
 );
 const CANCELLED: Query = Query::new(
     "worker_cancelled",
@@ -67,14 +74,24 @@ impl Operation {
         let (node, lease) = (self.lease.life.id(), self.lease.id);
         match &self.ends {
             Ends::Completed(positions, results) => {
-                line.rows(&COMPLETE, &[&node, &lease, positions, results]).await?;
+                line.rows(&COMPLETE, &[&node, &lease, positions, results])
+                    .await?;
             }
             Ends::Released(positions) => {
                 line.rows(&RELEASE, &[&node, &lease, positions]).await?;
             }
-            Ends::One(pos, Outcome::Failed { error, retry, retry_in }) => {
+            Ends::One(
+                pos,
+                Outcome::Failed {
+                    error,
+                    retry,
+                    retry_in,
+                },
+            ) => {
                 let retry_in = retry_in.map(millis);
-                let rows = line.rows(&FAIL, &[&node, &lease, pos, error, retry, &retry_in]).await?;
+                let rows = line
+                    .rows(&FAIL, &[&node, &lease, pos, error, retry, &retry_in])
+                    .await?;
                 if rows.first().and_then(|row| row.try_get::<_, &str>(0).ok()) == Some("dead") {
                     metrics::counter!("forge_jobs_dead_total").increment(1);
                 }
@@ -83,13 +100,19 @@ impl Operation {
                 line.rows(&CANCELLED, &[&node, &lease, pos]).await?;
             }
             Ends::One(pos, Outcome::Snoozed(delay)) => {
-                line.rows(&SNOOZE, &[&node, &lease, pos, &millis(*delay)]).await?;
+                line.rows(&SNOOZE, &[&node, &lease, pos, &millis(*delay)])
+                    .await?;
             }
             Ends::One(pos, Outcome::Completed(result)) => {
-                line.rows(&COMPLETE, &[&node, &lease, &[*pos].as_slice(), &[result].as_slice()]).await?;
+                line.rows(
+                    &COMPLETE,
+                    &[&node, &lease, &[*pos].as_slice(), &[result].as_slice()],
+                )
+                .await?;
             }
             Ends::One(pos, Outcome::Released) => {
-                line.rows(&RELEASE, &[&node, &lease, &[*pos].as_slice()]).await?;
+                line.rows(&RELEASE, &[&node, &lease, &[*pos].as_slice()])
+                    .await?;
             }
         }
         Ok(())
@@ -98,17 +121,32 @@ impl Operation {
     /// What to try instead of an operation that the database refused: its members one by one, then an error in place
     /// of a result that cannot be stored. Nothing when there is nothing left to try.
     pub fn instead(&self, refused: &Error) -> Vec<Operation> {
-        let one = |pos, outcome| Operation { lease: self.lease.clone(), ends: Ends::One(pos, outcome) };
+        let one = |pos, outcome| Operation {
+            lease: self.lease.clone(),
+            ends: Ends::One(pos, outcome),
+        };
         match &self.ends {
             Ends::Completed(positions, results) => {
-                let result = |index| results.as_ref().and_then(|results| results.get(index).cloned().flatten());
-                positions.iter().enumerate().map(|(i, pos)| one(*pos, Outcome::Completed(result(i)))).collect()
+                let result = |index| {
+                    results
+                        .as_ref()
+                        .and_then(|results| results.get(index).cloned().flatten())
+                };
+                positions
+                    .iter()
+                    .enumerate()
+                    .map(|(i, pos)| one(*pos, Outcome::Completed(result(i))))
+                    .collect()
             }
-            Ends::Released(positions) if positions.len() > 1 => {
-                positions.iter().map(|pos| one(*pos, Outcome::Released)).collect()
-            }
+            Ends::Released(positions) if positions.len() > 1 => positions
+                .iter()
+                .map(|pos| one(*pos, Outcome::Released))
+                .collect(),
             Ends::One(pos, Outcome::Completed(Some(_))) => {
-                vec![one(*pos, Outcome::dead(format!("the result cannot be stored: {refused}")))]
+                vec![one(
+                    *pos,
+                    Outcome::dead(format!("the result cannot be stored: {refused}")),
+                )]
             }
             _ => Vec::new(),
         }

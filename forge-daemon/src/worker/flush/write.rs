@@ -28,7 +28,9 @@ pub(super) struct Writer {
 
 impl Writer {
     pub fn new(context: &Context) -> Self {
-        Self { link: Link::new(context.db.clone(), "completions", QUERIES) }
+        Self {
+            link: Link::new(context.db.clone(), "completions", QUERIES),
+        }
     }
 
     /// Writes a batch; ends when every outcome is written or its lease is lost.
@@ -63,7 +65,10 @@ impl Writer {
                     metrics::counter!("forge_leases_lost_total").increment(1);
                 }
                 Err(error) if is_passing(&error) => {
-                    let pause = pauses.next().unwrap_or(Duration::from_secs(1)).min(Duration::from_secs(2));
+                    let pause = pauses
+                        .next()
+                        .unwrap_or(Duration::from_secs(1))
+                        .min(Duration::from_secs(2));
                     tracing::warn!(%error, retry_in = ?pause, "outcomes not written yet");
                     left.push_front(operation);
                     sleep(pause).await;
@@ -73,7 +78,10 @@ impl Writer {
                     if instead.is_empty() {
                         tracing::error!(%error, lease = %operation.lease.id, ends = ?operation.ends, "outcome refused");
                     }
-                    instead.into_iter().rev().for_each(|part| left.push_front(part));
+                    instead
+                        .into_iter()
+                        .rev()
+                        .for_each(|part| left.push_front(part));
                 }
             }
         }
@@ -89,7 +97,11 @@ impl Writer {
 /// Runs all operations in one transaction, sent without waiting for answers in between.
 async fn transaction(line: &Line, operations: &[Operation]) -> Result<(), Error> {
     let writes = join_all(operations.iter().map(|operation| operation.execute(line)));
-    let (begun, written, committed) = futures::join!(line.plain("begin", "BEGIN"), writes, line.plain("commit", "COMMIT"));
+    let (begun, written, committed) = futures::join!(
+        line.plain("begin", "BEGIN"),
+        writes,
+        line.plain("commit", "COMMIT")
+    );
     begun?;
     written.into_iter().collect::<Result<(), Error>>()?;
     committed
@@ -100,6 +112,9 @@ fn is_passing(error: &Error) -> bool {
     match error {
         Error::Timeout { .. } | Error::Busy(_) => true,
         error if error.is_outage() => true,
-        error => matches!(error.sqlstate(), Some("40001" | "40P01" | "55P03" | "57014" | "53100" | "53200")),
+        error => matches!(
+            error.sqlstate(),
+            Some("40001" | "40P01" | "55P03" | "57014" | "53100" | "53200")
+        ),
     }
 }

@@ -30,7 +30,12 @@ pub enum Verdict {
 }
 
 /// Judges a status. `retry_after` is the header's text; `retry_client_errors` is the kind's option.
-pub fn judge(status: StatusCode, retry_after: Option<&str>, retry_client_errors: bool, now: Timestamp) -> Verdict {
+pub fn judge(
+    status: StatusCode,
+    retry_after: Option<&str>,
+    retry_client_errors: bool,
+    now: Timestamp,
+) -> Verdict {
     match status.as_u16() {
         200..=299 => Verdict::Completed,
         429 | 503 => Verdict::Retry(retry_after.and_then(|text| parse_retry_after(text, now))),
@@ -66,7 +71,12 @@ mod tests {
 
     fn verdict(status: u16, retry_after: Option<&str>, retry_client_errors: bool) -> Verdict {
         let now = "1994-11-06T08:49:07Z".parse().unwrap();
-        judge(StatusCode::from_u16(status).unwrap(), retry_after, retry_client_errors, now)
+        judge(
+            StatusCode::from_u16(status).unwrap(),
+            retry_after,
+            retry_client_errors,
+            now,
+        )
     }
 
     #[test]
@@ -103,17 +113,37 @@ mod tests {
         let seconds = |n| Verdict::Retry(Some(Duration::from_secs(n)));
         assert_eq!(verdict(429, Some("120"), false), seconds(120));
         assert_eq!(verdict(503, Some(" 0 "), false), seconds(0));
-        assert_eq!(verdict(503, Some("Sun, 06 Nov 1994 08:49:37 GMT"), false), seconds(30));
-        assert_eq!(verdict(503, Some("Sun, 06 Nov 1994 08:00:00 GMT"), false), seconds(0));
+        assert_eq!(
+            verdict(503, Some("Sun, 06 Nov 1994 08:49:37 GMT"), false),
+            seconds(30)
+        );
+        assert_eq!(
+            verdict(503, Some("Sun, 06 Nov 1994 08:00:00 GMT"), false),
+            seconds(0)
+        );
         assert_eq!(verdict(503, Some("soon"), false), Verdict::Retry(None));
-        assert_eq!(verdict(429, Some("99999999999"), false), Verdict::Retry(Some(RETRY_AFTER_MAX)));
+        assert_eq!(
+            verdict(429, Some("99999999999"), false),
+            Verdict::Retry(Some(RETRY_AFTER_MAX))
+        );
         assert_eq!(verdict(500, Some("120"), false), Verdict::Retry(None));
     }
 
     #[test]
     fn only_server_errors_count_against_the_host() {
-        for (status, counts) in [(200, false), (404, false), (429, false), (500, true), (501, false), (503, true)] {
-            assert_eq!(counts_against_host(StatusCode::from_u16(status).unwrap()), counts, "{status}");
+        for (status, counts) in [
+            (200, false),
+            (404, false),
+            (429, false),
+            (500, true),
+            (501, false),
+            (503, true),
+        ] {
+            assert_eq!(
+                counts_against_host(StatusCode::from_u16(status).unwrap()),
+                counts,
+                "{status}"
+            );
         }
     }
 }

@@ -37,7 +37,11 @@ pub struct Breaker {
 impl Breaker {
     /// Opens after `threshold` failures in a row (at least 1), at first for `period`.
     pub fn new(threshold: u32, period: Duration) -> Self {
-        Self { threshold: threshold.max(1), period, state: State::Closed { failures: 0 } }
+        Self {
+            threshold: threshold.max(1),
+            period,
+            state: State::Closed { failures: 0 },
+        }
     }
 
     /// Asks to make a call. After [`Permit::Probe`] one of [`succeed`](Self::succeed), [`fail`](Self::fail) or
@@ -75,7 +79,10 @@ impl Breaker {
             State::Closed { failures } => {
                 *failures += 1;
                 if *failures >= self.threshold {
-                    self.state = State::Open { since: now, period: self.period };
+                    self.state = State::Open {
+                        since: now,
+                        period: self.period,
+                    };
                 }
             }
             State::Probing { period, .. } => {
@@ -89,7 +96,10 @@ impl Breaker {
     /// A permitted call was given up for a reason that says nothing about the host.
     pub fn abandon(&mut self, now: Instant) {
         if let State::Probing { period, .. } = self.state {
-            self.state = State::Open { since: now.checked_sub(period).unwrap_or(now), period };
+            self.state = State::Open {
+                since: now.checked_sub(period).unwrap_or(now),
+                period,
+            };
         }
     }
 }

@@ -52,8 +52,13 @@ impl Caller {
     /// # Errors
     /// A sentence when the client or the signing key cannot be made.
     pub fn new(config: &Outbound, result_limit: usize) -> Result<Self, String> {
-        let key = config.signing_secret.as_ref().filter(|secret| !secret.is_empty());
-        let key = key.map(|secret| SigningKey::parse(secret.expose())).transpose();
+        let key = config
+            .signing_secret
+            .as_ref()
+            .filter(|secret| !secret.is_empty());
+        let key = key
+            .map(|secret| SigningKey::parse(secret.expose()))
+            .transpose();
         Ok(Self {
             client: client::build(config)?,
             key: key.map_err(|error| format!("outbound.signing_secret: {error}"))?,
@@ -81,10 +86,23 @@ impl Caller {
 
     async fn send(&self, target: &Target, job: &Claimed) -> Result<Response, reqwest::Error> {
         let args = job.args.as_raw().unwrap_or(RawValue::NULL);
-        let body = Body { id: job.id, kind: &job.kind.name, args, attempt: job.attempt };
+        let body = Body {
+            id: job.id,
+            kind: &job.kind.name,
+            args,
+            attempt: job.attempt,
+        };
         let body = serde_json::to_vec(&body).unwrap_or_default();
-        let request = self.client.post(target.url.clone()).headers(target.headers.clone());
-        request.headers(self.headers(target, job, &body)).timeout(job.timeout().min(self.timeout)).body(body).send().await
+        let request = self
+            .client
+            .post(target.url.clone())
+            .headers(target.headers.clone());
+        request
+            .headers(self.headers(target, job, &body))
+            .timeout(job.timeout().min(self.timeout))
+            .body(body)
+            .send()
+            .await
     }
 
     fn headers(&self, target: &Target, job: &Claimed, body: &[u8]) -> HeaderMap {
@@ -92,7 +110,11 @@ impl Caller {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let id = job.id.to_string();
         let timestamp = Timestamp::now().as_second();
-        let signature = target.key.as_ref().or(self.key.as_ref()).map(|key| key.sign(&id, timestamp, body));
+        let signature = target
+            .key
+            .as_ref()
+            .or(self.key.as_ref())
+            .map(|key| key.sign(&id, timestamp, body));
         let mut set = |name: &'static str, value: Option<&str>| {
             if let Some(value) = value.and_then(|value| HeaderValue::from_str(value).ok()) {
                 headers.insert(name, value);
@@ -108,8 +130,16 @@ impl Caller {
     async fn answered(&self, target: &Target, call: Call<'_>, response: Response) -> Outcome {
         let status = response.status();
         let from = shown(response.url());
-        let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-        let verdict = judge(status, retry_after, target.retry_client_errors, Timestamp::now());
+        let retry_after = response
+            .headers()
+            .get(RETRY_AFTER)
+            .and_then(|value| value.to_str().ok());
+        let verdict = judge(
+            status,
+            retry_after,
+            target.retry_client_errors,
+            Timestamp::now(),
+        );
         if counts_against_host(status) {
             call.fail();
         } else {
@@ -121,7 +151,11 @@ impl Caller {
             Verdict::Completed if whole => Outcome::completed(result(body), self.result_limit),
             Verdict::Completed => {
                 // The receiver has done its work: doing it again would be worse than losing its answer.
-                tracing::warn!(from, limit = self.answer_limit, "answer cut off; the job is done without a result");
+                tracing::warn!(
+                    from,
+                    limit = self.answer_limit,
+                    "answer cut off; the job is done without a result"
+                );
                 Outcome::Completed(None)
             }
             Verdict::Retry(delay) => Outcome::retry_in(refused(), delay),
@@ -167,13 +201,24 @@ async fn read(mut response: Response, limit: usize) -> (Vec<u8>, bool) {
 
 /// A JSON body is the result; anything else is none.
 fn result(body: Vec<u8>) -> Option<JsonText> {
-    String::from_utf8(body).ok().and_then(|text| JsonText::parse(text).ok())
+    String::from_utf8(body)
+        .ok()
+        .and_then(|text| JsonText::parse(text).ok())
 }
 
 fn snippet(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
-    let text: String = text.trim().chars().filter(|c| !c.is_control()).take(SNIPPET).collect();
-    if text.is_empty() { text } else { format!(": {text}") }
+    let text: String = text
+        .trim()
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(SNIPPET)
+        .collect();
+    if text.is_empty() {
+        text
+    } else {
+        format!(": {text}")
+    }
 }
 
 #[cfg(test)]
@@ -182,7 +227,13 @@ mod tests {
 
     #[test]
     fn json_bodies_are_results_and_others_are_none() {
-        assert_eq!(result(br#" {"a":1} "#.to_vec()).unwrap().to_value().unwrap()["a"], 1);
+        assert_eq!(
+            result(br#" {"a":1} "#.to_vec())
+                .unwrap()
+                .to_value()
+                .unwrap()["a"],
+            1
+        );
         for body in [&b""[..], b"OK", b"<html>", b"\xff"] {
             assert_eq!(result(body.to_vec()), None);
         }
@@ -192,7 +243,10 @@ mod tests {
     fn refusals_quote_the_start_of_the_body() {
         assert_eq!(snippet(b"  "), "");
         assert_eq!(snippet(b"no\x1b[31m such\n"), ": no[31m such");
-        assert_eq!(snippet("é".repeat(1000).as_bytes()).chars().count(), SNIPPET + 2);
+        assert_eq!(
+            snippet("é".repeat(1000).as_bytes()).chars().count(),
+            SNIPPET + 2
+        );
     }
 
     #[test]

@@ -31,7 +31,11 @@ pub struct Refused(pub String);
 
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} is not a public address; set outbound.allow_private to call it", self.0)
+        write!(
+            f,
+            "{} is not a public address; set outbound.allow_private to call it",
+            self.0
+        )
     }
 }
 
@@ -40,7 +44,8 @@ impl std::error::Error for Refused {}
 impl Refused {
     /// Finds the refusal in the causes of a client error.
     pub fn within(error: &reqwest::Error) -> Option<&Refused> {
-        let mut source: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(error);
+        let mut source: Option<&(dyn std::error::Error + 'static)> =
+            std::error::Error::source(error);
         while let Some(cause) = source {
             if let Some(refused) = cause.downcast_ref::<Refused>() {
                 return Some(refused);
@@ -82,14 +87,21 @@ pub fn check_literal(url: &Url, allow_private: bool) -> Result<(), Refused> {
         Some(Host::Ipv6(v6)) => IpAddr::V6(v6),
         _ => return Ok(()),
     };
-    if allow_private || is_public(address) { Ok(()) } else { Err(Refused(address.to_string())) }
+    if allow_private || is_public(address) {
+        Ok(())
+    } else {
+        Err(Refused(address.to_string()))
+    }
 }
 
 fn tls() -> Result<ClientConfig, String> {
     let mut roots = RootCertStore::empty();
-    let (usable, _) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let (usable, _) =
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if usable == 0 {
-        tracing::warn!("no certificate authorities found on this system: https: handlers will fail");
+        tracing::warn!(
+            "no certificate authorities found on this system: https: handlers will fail"
+        );
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)
@@ -105,9 +117,12 @@ fn tls() -> Result<ClientConfig, String> {
 /// address. What is not followed is the answer.
 fn redirects(most: usize, allow_private: bool) -> Policy {
     Policy::custom(move |attempt: Attempt<'_>| {
-        let keeps = matches!(attempt.status(), StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT);
-        let downgrade =
-            attempt.url().scheme() != "https" && attempt.previous().iter().any(|url| url.scheme() == "https");
+        let keeps = matches!(
+            attempt.status(),
+            StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT
+        );
+        let downgrade = attempt.url().scheme() != "https"
+            && attempt.previous().iter().any(|url| url.scheme() == "https");
         if !keeps || downgrade || attempt.previous().len() > most {
             return attempt.stop();
         }
@@ -129,11 +144,17 @@ impl Resolve for Resolver {
         Box::pin(async move {
             let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
             let found: Vec<SocketAddr> = found.collect();
-            let allowed: Vec<SocketAddr> =
-                found.iter().copied().filter(|address| allow_private || is_public(address.ip())).collect();
+            let allowed: Vec<SocketAddr> = found
+                .iter()
+                .copied()
+                .filter(|address| allow_private || is_public(address.ip()))
+                .collect();
             if allowed.is_empty() {
                 let refused = match found.first() {
-                    Some(address) => Box::new(Refused(format!("{} ({})", name.as_str(), address.ip()))) as BoxError,
+                    Some(address) => {
+                        Box::new(Refused(format!("{} ({})", name.as_str(), address.ip())))
+                            as BoxError
+                    }
                     None => format!("{} has no address", name.as_str()).into(),
                 };
                 return Err(refused);
@@ -149,13 +170,22 @@ mod tests {
 
     #[test]
     fn literals_are_judged_in_every_notation() {
-        for url in ["http://127.0.0.1/", "http://2130706433/", "http://0x7f.1/", "http://[::ffff:10.0.0.1]/", "http://169.254.169.254/x"] {
+        for url in [
+            "http://127.0.0.1/",
+            "http://2130706433/",
+            "http://0x7f.1/",
+            "http://[::ffff:10.0.0.1]/",
+            "http://169.254.169.254/x",
+        ] {
             let url: Url = url.parse().unwrap();
             assert!(check_literal(&url, false).is_err(), "{url}");
             assert!(check_literal(&url, true).is_ok(), "{url}");
         }
         assert!(check_literal(&"https://1.1.1.1/".parse().unwrap(), false).is_ok());
-        assert!(check_literal(&"https://localhost/".parse().unwrap(), false).is_ok(), "judged when resolved");
+        assert!(
+            check_literal(&"https://localhost/".parse().unwrap(), false).is_ok(),
+            "judged when resolved"
+        );
     }
 
     #[tokio::test]
@@ -163,6 +193,9 @@ mod tests {
         let client = build(&Outbound::default()).unwrap();
         let error = client.post("http://localhost:9/").send().await.unwrap_err();
         let refused = Refused::within(&error).unwrap();
-        assert!(refused.to_string().contains("localhost") && refused.to_string().contains("allow_private"));
+        assert!(
+            refused.to_string().contains("localhost")
+                && refused.to_string().contains("allow_private")
+        );
     }
 }

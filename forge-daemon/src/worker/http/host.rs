@@ -80,7 +80,11 @@ impl Host {
         let permit = self.calls.acquire().await.ok();
         match self.lock().permit(Instant::now()) {
             Permit::Wait(wait) => Err(wait),
-            Permit::Call | Permit::Probe => Ok(Call { host: self, permit, told: false }),
+            Permit::Call | Permit::Probe => Ok(Call {
+                host: self,
+                permit,
+                told: false,
+            }),
         }
     }
 
@@ -138,7 +142,11 @@ mod tests {
     use super::*;
 
     fn hosts() -> Hosts {
-        let config = Outbound { breaker_failures: 2, per_host: 1, ..Outbound::default() };
+        let config = Outbound {
+            breaker_failures: 2,
+            per_host: 1,
+            ..Outbound::default()
+        };
         Hosts::new(&config, Arc::default())
     }
 

@@ -24,20 +24,24 @@ impl SigningKey {
     /// A sentence that says what is wrong, without the secret.
     pub fn parse(secret: &str) -> Result<Self, String> {
         let key = match secret.strip_prefix("whsec_") {
-            Some(encoded) => STANDARD
-                .decode(encoded)
-                .map_err(|error| format!("the signing secret after `whsec_` is not base64: {error}"))?,
+            Some(encoded) => STANDARD.decode(encoded).map_err(|error| {
+                format!("the signing secret after `whsec_` is not base64: {error}")
+            })?,
             None => secret.as_bytes().to_vec(),
         };
         if key.len() < KEY_MIN {
-            return Err(format!("the signing secret has {} bytes; use at least {KEY_MIN}", key.len()));
+            return Err(format!(
+                "the signing secret has {} bytes; use at least {KEY_MIN}",
+                key.len()
+            ));
         }
         Ok(Self(key))
     }
 
     /// The value of `webhook-signature` for a call. `timestamp` is in Unix seconds.
     pub fn sign(&self, id: &str, timestamp: i64, body: &[u8]) -> String {
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes keys of any length");
+        let mut mac =
+            Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes keys of any length");
         mac.update(format!("{id}.{timestamp}.").as_bytes());
         mac.update(body);
         format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()))
@@ -58,16 +62,30 @@ mod tests {
     #[test]
     fn signs_as_the_specification_does() {
         let key = SigningKey::parse("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
-        let signature = key.sign("msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, br#"{"test": 2432232314}"#);
+        let signature = key.sign(
+            "msg_p5jXN8AQM9LWM0D4loKWxJek",
+            1_614_265_330,
+            br#"{"test": 2432232314}"#,
+        );
         assert_eq!(signature, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
     }
 
     #[test]
     fn refuses_weak_or_broken_secrets() {
-        assert!(SigningKey::parse("whsec_!!!").unwrap_err().contains("not base64"));
+        assert!(
+            SigningKey::parse("whsec_!!!")
+                .unwrap_err()
+                .contains("not base64")
+        );
         assert!(SigningKey::parse("short").unwrap_err().contains("5 bytes"));
-        assert!(SigningKey::parse("whsec_AAAA").unwrap_err().contains("3 bytes"));
+        assert!(
+            SigningKey::parse("whsec_AAAA")
+                .unwrap_err()
+                .contains("3 bytes")
+        );
         assert!(SigningKey::parse("sixteen bytes ok").is_ok());
-        assert!(!format!("{:?}", SigningKey::parse("sixteen bytes ok").unwrap()).contains("sixteen"));
+        assert!(
+            !format!("{:?}", SigningKey::parse("sixteen bytes ok").unwrap()).contains("sixteen")
+        );
     }
 }

@@ -62,9 +62,15 @@ impl Target {
         let url = Url::parse(url).map_err(|error| wrong(format!("URL `{url}`: {error}")))?;
         let options: Options = match &kind.options {
             serde_json::Value::Null => Options::default(),
-            options => serde_json::from_value(options.clone()).map_err(|error| wrong(format!("options: {error}")))?,
+            options => serde_json::from_value(options.clone())
+                .map_err(|error| wrong(format!("options: {error}")))?,
         };
-        let key = options.secret.as_deref().map(SigningKey::parse).transpose().map_err(&wrong)?;
+        let key = options
+            .secret
+            .as_deref()
+            .map(SigningKey::parse)
+            .transpose()
+            .map_err(&wrong)?;
         Ok(Self {
             host: hosts.get(&url),
             key,
@@ -88,11 +94,15 @@ pub fn shown(url: &Url) -> String {
 fn headers(options: &Options) -> Result<HeaderMap, String> {
     let mut headers = HeaderMap::new();
     for (name, value) in &options.headers {
-        let header: HeaderName = name.parse().map_err(|_| format!("header name `{name}` is not valid"))?;
+        let header: HeaderName = name
+            .parse()
+            .map_err(|_| format!("header name `{name}` is not valid"))?;
         if RESERVED.contains(&header.as_str()) {
             return Err(format!("header `{name}` cannot be set"));
         }
-        let mut value: HeaderValue = value.parse().map_err(|_| format!("the value of header `{name}` is not valid"))?;
+        let mut value: HeaderValue = value
+            .parse()
+            .map_err(|_| format!("the value of header `{name}` is not valid"))?;
         value.set_sensitive(true);
         headers.insert(header, value);
     }
@@ -114,12 +124,19 @@ mod tests {
 
     #[test]
     fn reads_options_and_hides_the_query() {
-        let target = read(json!({"secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "headers": {"X-Team": "a"}})).unwrap();
+        let target = read(
+            json!({"secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "headers": {"X-Team": "a"}}),
+        )
+        .unwrap();
         assert!(target.key.is_some() && !target.retry_client_errors);
         assert_eq!(target.headers["x-team"], "a");
         assert_eq!(target.shown(), "https://example.com/hook");
         assert!(read(serde_json::Value::Null).unwrap().key.is_none());
-        assert!(read(json!({"retry_client_errors": true, "other": 1})).unwrap().retry_client_errors);
+        assert!(
+            read(json!({"retry_client_errors": true, "other": 1}))
+                .unwrap()
+                .retry_client_errors
+        );
     }
 
     #[test]

@@ -31,27 +31,42 @@ pub enum Then {
 impl Failure {
     /// Tried again by the kind's backoff.
     pub fn retry(message: impl Into<String>) -> Self {
-        Self { message: message.into(), then: Then::Retry }
+        Self {
+            message: message.into(),
+            then: Then::Retry,
+        }
     }
 
     /// Tried again after `delay`.
     pub fn retry_in(message: impl Into<String>, delay: Duration) -> Self {
-        Self { message: message.into(), then: Then::RetryIn(delay) }
+        Self {
+            message: message.into(),
+            then: Then::RetryIn(delay),
+        }
     }
 
     /// Never tried again.
     pub fn permanent(message: impl Into<String>) -> Self {
-        Self { message: message.into(), then: Then::Dead }
+        Self {
+            message: message.into(),
+            then: Then::Dead,
+        }
     }
 
     /// Put off by `delay` without using an attempt.
     pub fn snooze(delay: Duration) -> Self {
-        Self { message: String::new(), then: Then::Snooze(delay) }
+        Self {
+            message: String::new(),
+            then: Then::Snooze(delay),
+        }
     }
 
     /// Ended because of a cancel request.
     pub fn cancelled() -> Self {
-        Self { message: "cancelled".into(), then: Then::Cancelled }
+        Self {
+            message: "cancelled".into(),
+            then: Then::Cancelled,
+        }
     }
 }
 
@@ -96,9 +111,15 @@ mod tests {
     #[test]
     fn failures_become_outcomes() {
         let delay = Duration::from_secs(2);
-        assert_eq!(Outcome::from(Failure::snooze(delay)), Outcome::Snoozed(delay));
+        assert_eq!(
+            Outcome::from(Failure::snooze(delay)),
+            Outcome::Snoozed(delay)
+        );
         assert_eq!(Outcome::from(Failure::cancelled()), Outcome::Cancelled);
         assert_eq!(Outcome::from(Failure::permanent("no")), Outcome::dead("no"));
-        assert_eq!(Outcome::from(Failure::retry_in("later", delay)), Outcome::retry_in("later", Some(delay)));
+        assert_eq!(
+            Outcome::from(Failure::retry_in("later", delay)),
+            Outcome::retry_in("later", Some(delay))
+        );
     }
 }

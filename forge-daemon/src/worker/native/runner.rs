@@ -49,7 +49,11 @@ enum First {
 impl NativeRunner {
     /// A lane that shares `slots` with others.
     pub fn new(desk: Arc<Desk>, slots: Slots) -> Self {
-        Self { desk, slots, heavy: HashMap::new() }
+        Self {
+            desk,
+            slots,
+            heavy: HashMap::new(),
+        }
     }
 
     fn begin(&mut self, ticket: &Arc<Ticket>, job: Claimed) -> First {
@@ -61,7 +65,11 @@ impl NativeRunner {
         };
         let args = match job.args.to_value() {
             Ok(args) => args,
-            Err(error) => return First::Done(Outcome::dead(format!("the arguments cannot be read: {error}"))),
+            Err(error) => {
+                return First::Done(Outcome::dead(format!(
+                    "the arguments cannot be read: {error}"
+                )));
+            }
         };
         let job = Job {
             id: job.id,
@@ -89,7 +97,9 @@ impl NativeRunner {
             return First::Waiting(work);
         }
         let started = Instant::now();
-        let poll = catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(&mut Context::from_waker(Waker::noop()))));
+        let poll = catch_unwind(AssertUnwindSafe(|| {
+            work.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+        }));
         if started.elapsed() > HEAVY {
             self.heavy.insert(kind.name.clone(), HEAVY_JOBS);
         }
@@ -110,7 +120,12 @@ impl NativeRunner {
         self.desk.tracker.spawn(task);
     }
 
-    fn start(&mut self, lease: &Arc<Lease>, job: Claimed, permit: &mut Option<OwnedSemaphorePermit>) -> Option<Outcome> {
+    fn start(
+        &mut self,
+        lease: &Arc<Lease>,
+        job: Claimed,
+        permit: &mut Option<OwnedSemaphorePermit>,
+    ) -> Option<Outcome> {
         let ticket = Arc::new(Ticket::new(lease, &job));
         let kind = job.kind.clone();
         let first = match self.begin(&ticket, job) {
@@ -170,9 +185,18 @@ impl Runner for NativeRunner {
         }
         drop(permit);
         for tally in tallies {
-            tally.kind.meters.tally(tally.completed, tally.failed, tally.took);
+            tally
+                .kind
+                .meters
+                .tally(tally.completed, tally.failed, tally.took);
         }
-        self.desk.flush.report(Report { lease: batch.lease, ends }).await;
+        self.desk
+            .flush
+            .report(Report {
+                lease: batch.lease,
+                ends,
+            })
+            .await;
     }
 }
 
@@ -186,10 +210,18 @@ struct Tally {
 
 impl Tally {
     fn add(tallies: &mut Vec<Tally>, kind: &Arc<Kind>, outcome: &Outcome, took: Duration) {
-        let index = tallies.iter().position(|tally| Arc::ptr_eq(&tally.kind, kind)).unwrap_or_else(|| {
-            tallies.push(Tally { kind: kind.clone(), completed: 0, failed: 0, took: Duration::ZERO });
-            tallies.len() - 1
-        });
+        let index = tallies
+            .iter()
+            .position(|tally| Arc::ptr_eq(&tally.kind, kind))
+            .unwrap_or_else(|| {
+                tallies.push(Tally {
+                    kind: kind.clone(),
+                    completed: 0,
+                    failed: 0,
+                    took: Duration::ZERO,
+                });
+                tallies.len() - 1
+            });
         let tally = &mut tallies[index];
         match outcome {
             Outcome::Completed(_) => tally.completed += 1,

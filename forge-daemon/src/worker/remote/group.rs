@@ -21,6 +21,9 @@ use crate::worker::{
     supervise::supervise,
 };
 
+/// What a job's message needs beside its arguments, in bytes.
+const ENVELOPE: usize = 4096;
+
 /// A group of workers.
 #[derive(Debug)]
 pub(super) struct Group {
@@ -107,24 +110,50 @@ impl Runner for GroupRunner {
     fn vacate(&mut self) {}
 
     fn offer(&mut self, catalog: &Catalog) -> Offer {
-        Offer::of(catalog.open().filter(|kind| self.group.takes(kind)).cloned())
+        Offer::of(
+            catalog
+                .open()
+                .filter(|kind| self.group.takes(kind))
+                .cloned(),
+        )
     }
 
     async fn run(&mut self, batch: Batch) {
         let mut unplaced = Vec::new();
+        let limit = self.desk.context.config.grpc.message_limit.get();
         for job in batch.jobs {
+            let size = job.args.as_str().len() + ENVELOPE;
+            if size > limit {
+                let error = format!(
+                    "the job needs a message of {size} bytes, more than grpc.message_limit = {limit}; raise it"
+                );
+                unplaced.push((job.pos, Outcome::dead(error)));
+                continue;
+            }
             let ticket = Arc::new(Ticket::new(&batch.lease, &job));
             match self.group.reserve(&ticket) {
                 Some((stream, end)) => self.spawn(stream, job, ticket, end),
                 None => unplaced.push((job.pos, Outcome::Released)),
             }
         }
-        self.desk.flush.report(Report { lease: batch.lease, ends: unplaced }).await;
+        self.desk
+            .flush
+            .report(Report {
+                lease: batch.lease,
+                ends: unplaced,
+            })
+            .await;
     }
 }
 
 impl GroupRunner {
-    fn spawn(&self, stream: Arc<Stream>, job: Claimed, ticket: Arc<Ticket>, end: oneshot::Receiver<Outcome>) {
+    fn spawn(
+        &self,
+        stream: Arc<Stream>,
+        job: Claimed,
+        ticket: Arc<Ticket>,
+        end: oneshot::Receiver<Outcome>,
+    ) {
         let desk = self.desk.clone();
         self.desk.tracker.spawn(async move {
             let work = stream.run(job, ticket.clone(), end);

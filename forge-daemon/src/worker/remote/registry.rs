@@ -63,7 +63,15 @@ struct Groups {
 impl Remotes {
     /// No workers yet; at most `most` may connect.
     pub(in crate::worker) fn new(desk: Arc<Desk>, source: Source, most: usize) -> Self {
-        Self { inner: Arc::new(Inner { desk, source, groups: Mutex::default(), next: AtomicU64::new(0), most }) }
+        Self {
+            inner: Arc::new(Inner {
+                desk,
+                source,
+                groups: Mutex::default(),
+                next: AtomicU64::new(0),
+                most,
+            }),
+        }
     }
 
     /// Takes a worker in; nothing when there are too many already or the node drains.
@@ -71,7 +79,10 @@ impl Remotes {
         if self.inner.desk.is_draining() {
             return None;
         }
-        let takes = Takes { kinds: registration.kinds, capabilities: registration.capabilities };
+        let takes = Takes {
+            kinds: registration.kinds,
+            capabilities: registration.capabilities,
+        };
         let (stream, sending) = Stream::new(registration.worker, registration.places);
         let id = self.inner.next.fetch_add(1, Relaxed);
         let mut groups = self.lock();
@@ -89,15 +100,30 @@ impl Remotes {
         };
         group.add(id, stream.clone());
         groups.by_stream.insert(id, group.clone());
-        self.inner.desk.cluster.load().remote_workers.store(groups.by_stream.len(), Relaxed);
+        self.inner
+            .desk
+            .cluster
+            .load()
+            .remote_workers
+            .store(groups.by_stream.len(), Relaxed);
         drop(groups);
         group.wake.notify_one();
-        Some((Seat { stream, remotes: self.clone(), id }, sending))
+        Some((
+            Seat {
+                stream,
+                remotes: self.clone(),
+                id,
+            },
+            sending,
+        ))
     }
 
     /// Work may be ready.
     pub(in crate::worker) fn wake(&self) {
-        self.lock().by_takes.values().for_each(|group| group.wake.notify_one());
+        self.lock()
+            .by_takes
+            .values()
+            .for_each(|group| group.wake.notify_one());
     }
 
     /// A place of the worker may be free.
@@ -113,9 +139,16 @@ impl Remotes {
             && group.remove(id)
         {
             group.ended.cancel();
-            groups.by_takes.retain(|_, known| !Arc::ptr_eq(known, &group));
+            groups
+                .by_takes
+                .retain(|_, known| !Arc::ptr_eq(known, &group));
         }
-        self.inner.desk.cluster.load().remote_workers.store(groups.by_stream.len(), Relaxed);
+        self.inner
+            .desk
+            .cluster
+            .load()
+            .remote_workers
+            .store(groups.by_stream.len(), Relaxed);
     }
 
     pub(super) fn desk(&self) -> &Desk {
@@ -126,12 +159,21 @@ impl Remotes {
         let desk = self.inner.desk.clone();
         let wake: Arc<Notify> = group.wake.clone();
         let runner = GroupRunner::new(desk.clone(), group.clone());
-        let lane = Lane { desk: desk.clone(), runner, source: self.inner.source.clone(), wake, polls: true };
+        let lane = Lane {
+            desk: desk.clone(),
+            runner,
+            source: self.inner.source.clone(),
+            wake,
+            polls: true,
+        };
         let ended = group.ended.clone();
         desk.tracker.spawn(lane.run_until(ended));
     }
 
     fn lock(&self) -> MutexGuard<'_, Groups> {
-        self.inner.groups.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner
+            .groups
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }

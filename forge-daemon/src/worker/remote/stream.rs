@@ -86,6 +86,8 @@ pub(super) struct Stream {
     places: usize,
     out: mpsc::Sender<ToWorker>,
     unanswered: Mutex<HashMap<Uuid, Unanswered>>,
+    /// No more jobs.
+    closed: AtomicBool,
     gone: CancellationToken,
 }
 
@@ -94,22 +96,47 @@ impl Stream {
     pub fn new(name: String, places: usize) -> (Arc<Self>, mpsc::Receiver<ToWorker>) {
         // A job and a cancel for each place, twice, and the drain: it cannot overflow unless the peer does not read.
         let (out, sending) = mpsc::channel(places * 4 + 4);
-        let stream = Self { name, places, out, unanswered: Mutex::default(), gone: CancellationToken::new() };
+        let stream = Self {
+            name,
+            places,
+            out,
+            unanswered: Mutex::default(),
+            closed: AtomicBool::new(false),
+            gone: CancellationToken::new(),
+        };
         (Arc::new(stream), sending)
     }
 
     /// Places free now.
     pub fn free(&self) -> usize {
-        if self.gone.is_cancelled() { 0 } else { self.places.saturating_sub(self.lock().len()) }
+        if self.is_shut() {
+            0
+        } else {
+            self.places.saturating_sub(self.lock().len())
+        }
     }
 
     /// Sends a job and waits for its end.
-    pub async fn run(self: Arc<Self>, job: Claimed, ticket: Arc<Ticket>, end: oneshot::Receiver<Outcome>) -> Outcome {
+    pub async fn run(
+        self: Arc<Self>,
+        job: Claimed,
+        ticket: Arc<Ticket>,
+        end: oneshot::Receiver<Outcome>,
+    ) -> Outcome {
         let (id, lease) = (job.id, ticket.lease.id);
         let sent = Arc::new(AtomicBool::new(false));
         let deadline = SystemTime::now().checked_add(ticket.kind.timeout);
-        let assignment = Assignment { job, lease, deadline, sent: sent.clone() };
-        if self.out.try_send(ToWorker::Job(Box::new(assignment))).is_err() {
+        let assignment = Assignment {
+            job,
+            lease,
+            deadline,
+            sent: sent.clone(),
+        };
+        if self
+            .out
+            .try_send(ToWorker::Job(Box::new(assignment)))
+            .is_err()
+        {
             self.forget(id, lease);
             return Outcome::Released;
         }
@@ -125,7 +152,9 @@ impl Stream {
         };
         match ended {
             Ok(outcome) => outcome,
-            Err(_) if sent.load(Relaxed) => Outcome::retry(format!("worker lost: the stream of {} ended", self.name)),
+            Err(_) if sent.load(Relaxed) => {
+                Outcome::retry(format!("worker lost: the stream of {} ended", self.name))
+            }
             Err(_) => Outcome::Released,
         }
     }
@@ -133,18 +162,26 @@ impl Stream {
     /// Sets a place aside for `ticket`; the end comes through the receiver, or its sender is dropped with the stream.
     pub fn reserve(&self, ticket: &Arc<Ticket>) -> Option<oneshot::Receiver<Outcome>> {
         let mut unanswered = self.lock();
-        if self.gone.is_cancelled() || unanswered.len() >= self.places {
+        if self.is_shut() || unanswered.len() >= self.places {
             return None;
         }
         let (end, receiver) = oneshot::channel();
-        unanswered.insert(ticket.id, Unanswered { ticket: ticket.clone(), end });
+        unanswered.insert(
+            ticket.id,
+            Unanswered {
+                ticket: ticket.clone(),
+                end,
+            },
+        );
         Some(receiver)
     }
 
     /// Takes what the worker says about a job; an answer under another lease is ignored.
     pub fn answer(&self, desk: &Desk, id: Uuid, lease: Uuid, answer: Answer) -> bool {
         let mut unanswered = self.lock();
-        let known = unanswered.get(&id).is_some_and(|job| job.ticket.lease.id == lease);
+        let known = unanswered
+            .get(&id)
+            .is_some_and(|job| job.ticket.lease.id == lease);
         match answer {
             Answer::Progress { percent, message } if known => {
                 if let Some(job) = unanswered.get(&id) {
@@ -162,9 +199,16 @@ impl Stream {
         known
     }
 
+    fn is_shut(&self) -> bool {
+        self.gone.is_cancelled() || self.closed.load(Relaxed)
+    }
+
     fn forget(&self, id: Uuid, lease: Uuid) {
         let mut unanswered = self.lock();
-        if unanswered.get(&id).is_some_and(|job| job.ticket.lease.id == lease) {
+        if unanswered
+            .get(&id)
+            .is_some_and(|job| job.ticket.lease.id == lease)
+        {
             unanswered.remove(&id);
         }
     }
@@ -177,7 +221,9 @@ impl Stream {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, Unanswered>> {
-        self.unanswered.lock().unwrap_or_else(PoisonError::into_inner)
+        self.unanswered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -197,14 +243,19 @@ impl Seat {
         known
     }
 
+    /// Gives the worker no more jobs.
+    pub fn close(&self) {
+        self.stream.closed.store(true, Relaxed);
+    }
+
     /// Tells the worker that no more jobs will come.
-    pub fn drain(&self) {
+    pub fn say_drain(&self) {
         let _ = self.stream.out.try_send(ToWorker::Drain);
     }
 
-    /// Whether every job was answered for.
-    pub fn is_idle(&self) -> bool {
-        self.stream.lock().is_empty()
+    /// Whether it gets no more jobs and has answered for all.
+    pub fn is_finished(&self) -> bool {
+        self.stream.closed.load(Relaxed) && self.stream.lock().is_empty()
     }
 }
 

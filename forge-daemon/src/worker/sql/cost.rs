@@ -31,7 +31,10 @@ pub struct Costs {
 impl Costs {
     /// Nothing learned yet; `slowed` is told when a kind has become slow.
     pub fn new(slowed: Arc<Notify>) -> Self {
-        Self { kinds: Arc::default(), slowed }
+        Self {
+            kinds: Arc::default(),
+            slowed,
+        }
     }
 
     /// Whether jobs of `kind` are to run one by one.
@@ -43,21 +46,37 @@ impl Costs {
     pub fn observe(&self, kind: &Arc<str>, took: Duration) {
         let seconds = took.as_secs_f64();
         let mut kinds = self.lock();
-        let cost = kinds.entry(kind.clone()).or_insert(Cost { seconds, slow: false });
+        let cost = kinds.entry(kind.clone()).or_insert(Cost {
+            seconds,
+            slow: false,
+        });
         cost.seconds += (seconds - cost.seconds) * WEIGHT;
         let was = cost.slow;
-        cost.slow = if was { cost.seconds > QUICK.as_secs_f64() } else { cost.seconds > SLOW.as_secs_f64() };
+        cost.slow = if was {
+            cost.seconds > QUICK.as_secs_f64()
+        } else {
+            cost.seconds > SLOW.as_secs_f64()
+        };
         let now = cost.slow;
         drop(kinds);
         if now != was {
-            tracing::info!(kind = &**kind, slow = now, "sql: jobs of this kind run one by one when slow");
+            tracing::info!(
+                kind = &**kind,
+                slow = now,
+                "sql: jobs of this kind run one by one when slow"
+            );
             self.slowed.notify_one();
         }
     }
 
     /// How many quick jobs fit into `budget`, by the slowest quick kind.
     pub fn fit(&self, budget: Duration, most: usize) -> usize {
-        let slowest = self.lock().values().filter(|cost| !cost.slow).map(|cost| cost.seconds).fold(0.0, f64::max);
+        let slowest = self
+            .lock()
+            .values()
+            .filter(|cost| !cost.slow)
+            .map(|cost| cost.seconds)
+            .fold(0.0, f64::max);
         let fit = budget.as_secs_f64() / slowest.max(1e-6);
         // Saturates; the bounds make any value good.
         (fit as usize).clamp(1, most.max(1))
@@ -83,7 +102,10 @@ mod tests {
         (0..4).for_each(|_| costs.observe(&kind, 200 * MS));
         assert!(costs.is_slow(&kind));
         (0..6).for_each(|_| costs.observe(&kind, 30 * MS));
-        assert!(costs.is_slow(&kind), "between the two limits nothing changes");
+        assert!(
+            costs.is_slow(&kind),
+            "between the two limits nothing changes"
+        );
         (0..20).for_each(|_| costs.observe(&kind, MS));
         assert!(!costs.is_slow(&kind));
     }

@@ -32,7 +32,9 @@ pub struct Quick {
 impl Quick {
     /// A lane with a connection of its own.
     pub fn new(desk: Arc<Desk>, costs: Costs) -> Self {
-        Self { single: Single::new(desk, costs) }
+        Self {
+            single: Single::new(desk, costs),
+        }
     }
 
     fn budget(&self) -> Duration {
@@ -40,14 +42,26 @@ impl Quick {
     }
 
     /// One transaction over `jobs`; what it did not begin is left in them.
-    async fn transaction(&mut self, lease: &Arc<Lease>, jobs: &mut Vec<Claimed>) -> Result<(), Error> {
+    async fn transaction(
+        &mut self,
+        lease: &Arc<Lease>,
+        jobs: &mut Vec<Claimed>,
+    ) -> Result<(), Error> {
         let positions: Vec<i32> = jobs.iter().map(|job| job.pos).collect();
         let longest = jobs.iter().map(Claimed::timeout).max().unwrap_or_default();
         let budget = self.budget();
-        let work = Work { lease, positions: &positions, budget, limit: budget.saturating_add(longest) };
+        let work = Work {
+            lease,
+            positions: &positions,
+            budget,
+            limit: budget.saturating_add(longest),
+        };
         let ends = transaction::run(&mut self.single.link, work).await?;
         if ends.is_empty() {
-            return Err(Error::Answer { name: "worker_run_sql", message: "no member was run".into() });
+            return Err(Error::Answer {
+                name: "worker_run_sql",
+                message: "no member was run".into(),
+            });
         }
         self.settle(lease, jobs, &ends);
         Ok(())
@@ -55,7 +69,9 @@ impl Quick {
 
     fn settle(&self, lease: &Arc<Lease>, jobs: &mut Vec<Claimed>, ends: &[End]) {
         jobs.retain(|job| {
-            let Some(end) = ends.iter().find(|end| end.pos == job.pos) else { return true };
+            let Some(end) = ends.iter().find(|end| end.pos == job.pos) else {
+                return true;
+            };
             note(&self.single.costs, &Ticket::new(lease, job), end);
             false
         });
@@ -66,12 +82,29 @@ impl Quick {
         let costs = &self.single.costs;
         let slow = jobs.extract_if(.., |job| costs.is_slow(&job.kind.name));
         let ends = slow.map(|job| (job.pos, Outcome::Released)).collect();
-        self.single.desk.flush.report(Report { lease: lease.clone(), ends }).await;
+        self.single
+            .desk
+            .flush
+            .report(Report {
+                lease: lease.clone(),
+                ends,
+            })
+            .await;
     }
 
     async fn release(&self, lease: &Arc<Lease>, jobs: &[Claimed]) {
-        let ends = jobs.iter().map(|job| (job.pos, Outcome::Released)).collect();
-        self.single.desk.flush.report(Report { lease: lease.clone(), ends }).await;
+        let ends = jobs
+            .iter()
+            .map(|job| (job.pos, Outcome::Released))
+            .collect();
+        self.single
+            .desk
+            .flush
+            .report(Report {
+                lease: lease.clone(),
+                ends,
+            })
+            .await;
     }
 }
 
@@ -97,7 +130,10 @@ impl Runner for Quick {
                 Ok(()) => self.give_back_slow(&lease, &mut jobs).await,
                 Err(error) if error.is_lease_lost() => return,
                 Err(error) if error.is_outage() => {
-                    let pause = pauses.next().unwrap_or(Duration::from_secs(1)).min(Duration::from_secs(2));
+                    let pause = pauses
+                        .next()
+                        .unwrap_or(Duration::from_secs(1))
+                        .min(Duration::from_secs(2));
                     tracing::warn!(%error, retry_in = ?pause, "sql: jobs interrupted by an outage");
                     sleep(pause).await;
                 }

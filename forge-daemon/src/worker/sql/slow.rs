@@ -32,7 +32,9 @@ pub struct Slow {
 impl Slow {
     /// A lane with a connection of its own.
     pub fn new(desk: Arc<Desk>, costs: Costs) -> Self {
-        Self { single: Single::new(desk, costs) }
+        Self {
+            single: Single::new(desk, costs),
+        }
     }
 }
 
@@ -79,7 +81,10 @@ impl Single {
                 Ok(None) => return self.desk.end(&ticket, Outcome::Released).await,
                 Err(error) if error.is_lease_lost() => return,
                 Err(error) if error.is_outage() => {
-                    let pause = pauses.next().unwrap_or(Duration::from_secs(1)).min(Duration::from_secs(2));
+                    let pause = pauses
+                        .next()
+                        .unwrap_or(Duration::from_secs(1))
+                        .min(Duration::from_secs(2));
                     tracing::warn!(job_id = %job.id, %error, retry_in = ?pause, "sql: job interrupted by an outage");
                     tokio::select! {
                         () = ticket.stop.token().cancelled() => {}
@@ -96,7 +101,12 @@ impl Single {
     /// One transaction; a stop signal cancels it on the server.
     async fn attempt(&mut self, ticket: &Ticket) -> Result<Option<End>, Error> {
         let limit = ticket.kind.timeout;
-        let work = Work { lease: &ticket.lease, positions: &[ticket.pos], budget: limit, limit };
+        let work = Work {
+            lease: &ticket.lease,
+            positions: &[ticket.pos],
+            budget: limit,
+            limit,
+        };
         let line = self.link.open().await?;
         let mut running = std::pin::pin!(transaction::run(&mut self.link, work));
         let ends = tokio::select! {
@@ -114,10 +124,15 @@ impl Single {
         match (cancelled, ticket.stop.reason()) {
             (true, Some(_)) => self.stopped(ticket).await,
             (true, None) => {
-                self.costs.observe(&ticket.kind.name, ticket.started.elapsed());
+                self.costs
+                    .observe(&ticket.kind.name, ticket.started.elapsed());
                 self.desk.end(ticket, timed_out(ticket.kind.timeout)).await;
             }
-            (false, _) => self.desk.end(ticket, Outcome::retry(error.to_string())).await,
+            (false, _) => {
+                self.desk
+                    .end(ticket, Outcome::retry(error.to_string()))
+                    .await
+            }
         }
     }
 

@@ -53,12 +53,19 @@ pub(super) async fn run(link: &mut Link, work: Work<'_>) -> Result<Vec<End>, Err
 
 /// Begin, run and commit are sent at once: one round trip.
 async fn on(line: &Line, work: Work<'_>) -> Result<Vec<End>, Error> {
-    let begin = format!("BEGIN; SET LOCAL statement_timeout = {}", crate::worker::outcome::millis(work.limit));
+    let begin = format!(
+        "BEGIN; SET LOCAL statement_timeout = {}",
+        crate::worker::outcome::millis(work.limit)
+    );
     let budget = crate::worker::outcome::millis(work.budget);
     let node = work.lease.life.id();
-    let params: [&(dyn postgres_types::ToSql + Sync); 4] = [&node, &work.lease.id, &work.positions, &budget];
-    let (begun, ran, committed) =
-        futures::join!(line.plain("begin", &begin), line.rows(&RUN, &params), line.plain("commit", "COMMIT"));
+    let params: [&(dyn postgres_types::ToSql + Sync); 4] =
+        [&node, &work.lease.id, &work.positions, &budget];
+    let (begun, ran, committed) = futures::join!(
+        line.plain("begin", &begin),
+        line.rows(&RUN, &params),
+        line.plain("commit", "COMMIT")
+    );
     begun?;
     let rows = ran?;
     committed?;
@@ -72,7 +79,11 @@ fn end(row: &Row) -> Result<End, Error> {
             pos: row.try_get(0)?,
             state: row.try_get(1)?,
             error: row.try_get(2)?,
-            took: Duration::from_micros(micros.and_then(|micros| u64::try_from(micros).ok()).unwrap_or(0)),
+            took: Duration::from_micros(
+                micros
+                    .and_then(|micros| u64::try_from(micros).ok())
+                    .unwrap_or(0),
+            ),
         })
     };
     read().map_err(|error: tokio_postgres::Error| RUN.unexpected(error))
