@@ -19,7 +19,7 @@ CREATE FUNCTION forge_private.raise_claim_floor() RETURNS timestamptz
 AS $$
     INSERT INTO forge_private.claim_floor (at)
     SELECT least(
-        clock_timestamp() - interval '1 minute',
+        clock_timestamp() - interval '1 second',
         (SELECT min(s.xact_start) FROM pg_stat_activity s WHERE s.datname = current_database() AND s.pid <> pg_backend_pid()),
         (SELECT min(c.at) FROM forge_private.claim c
          WHERE c.at >= coalesce((SELECT f.at FROM forge_private.claim_floor f), '-infinity')

@@ -293,7 +293,7 @@ COMMENT ON FUNCTION forge.current_job() IS 'Inside a sql: handler: id, kind and 
 
 CREATE FUNCTION forge_private.running()
     RETURNS TABLE(id uuid, seq bigint, lease uuid, pos int, node uuid, worker text, attempt int, lane int, started_at timestamptz)
-    LANGUAGE c VOLATILE ROWS 100 COST 10000 SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    LANGUAGE c STABLE ROWS 100 COST 10000 SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'forge_running';
 COMMENT ON FUNCTION forge_private.running() IS 'Unfinished members of valid leases';
 

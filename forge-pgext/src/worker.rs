@@ -14,6 +14,8 @@ use std::time::Duration;
 const INTERVAL: Duration = Duration::from_micros(500);
 /// How often day tables are looked after without any other reason.
 const UPKEEP_EVERY_US: i64 = 600_000_000;
+/// How often, while there is work, the floor is raised below which no claim is open.
+const FLOOR_EVERY_US: i64 = 2_000_000;
 
 /// Asks for this database's worker unless it runs or was asked for just now.
 pub fn ensure() {
@@ -75,6 +77,7 @@ fn serve() {
     });
     let mut upkeep_at = i64::MIN;
     let mut counted = false;
+    let mut floor_at = i64::MIN;
     loop {
         let now = crate::job::now();
         if now.saturating_sub(upkeep_at) > UPKEEP_EVERY_US {
@@ -86,12 +89,22 @@ fn serve() {
         }
         if shmem::with(shmem::Shared::take_wakes) == Some(true) {
             BackgroundWorker::transaction(|| extra::notify(c"forge_jobs"));
+            if now.saturating_sub(floor_at) > FLOOR_EVERY_US {
+                floor_at = now;
+                BackgroundWorker::transaction(raise_floor);
+            }
             std::thread::sleep(INTERVAL);
         }
         // The flag that a termination sets is cleared by whoever reads it: here alone.
         if !BackgroundWorker::wait_latch(Some(Duration::from_secs(60))) {
             return;
         }
+    }
+}
+
+fn raise_floor() {
+    if crate::pg::table::oid("entry").is_some() {
+        spi::execute("SELECT forge_private.raise_claim_floor()", &[]);
     }
 }
 

@@ -224,7 +224,8 @@ fn change(
         Some(Loaded::Unknown) => {
             // Uncommitted claims of the lane cannot be seen in tables: wait for them to end.
             let clear = shmem::with(|shared| !shared.has_claims(lane)).unwrap_or(true);
-            if let Some(frontier) = clear.then(|| recover::frontier(lane, &snapshot)).flatten() {
+            if clear {
+                let frontier = recover::frontier(lane, &snapshot);
                 change_shared(lane, frontier, None, 0, &mut source, &mut step);
             }
             drop(source);
@@ -291,9 +292,7 @@ fn change_shared(
 
 fn change_stored(lane: i32, source: &mut Lane<'_>, step: Step<'_>) {
     let snapshot = source.snapshot;
-    let Some((mut frontier, exact)) = recover::stored(lane, snapshot) else {
-        return;
-    };
+    let (mut frontier, exact) = recover::stored(lane, snapshot);
     let before = frontier.clone();
     step(&mut frontier, source, snapshot);
     if frontier != before || !exact {

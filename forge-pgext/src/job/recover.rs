@@ -13,20 +13,24 @@ use std::collections::BTreeSet;
 /// Clocks may step back a little: claims this much older are read as well.
 const SLACK_US: i64 = 60_000_000;
 
-/// The frontier for work without shared memory, and whether it stands in the table just so. `None` when the lane has
-/// no entries.
-pub fn stored(lane: i32, snapshot: &Snapshot) -> Option<(Frontier, bool)> {
+/// The frontier for work without shared memory, and whether it stands in the table just so.
+pub fn stored(lane: i32, snapshot: &Snapshot) -> (Frontier, bool) {
     match lane::newest(lane, snapshot) {
-        Some(stored) if stored.exact => Some((stored.frontier, true)),
-        _ => frontier(lane, snapshot).map(|f| (f, false)),
+        Some(stored) if stored.exact => (stored.frontier, true),
+        Some(_) => (frontier(lane, snapshot), false),
+        // Nothing has been handed out yet, which needs no writing down.
+        None => (frontier(lane, snapshot), true),
     }
 }
 
 /// The frontier that follows from the newest one written down and the claims since.
-pub fn frontier(lane: i32, snapshot: &Snapshot) -> Option<Frontier> {
+pub fn frontier(lane: i32, snapshot: &Snapshot) -> Frontier {
     let (mut frontier, since) = match lane::newest(lane, snapshot) {
         Some(stored) => (stored.frontier, stored.since - SLACK_US),
-        None => (Frontier::default(), first_entry(lane, snapshot)? - SLACK_US),
+        None => match first_entry(lane, snapshot) {
+            Some(first) => (Frontier::default(), first - SLACK_US),
+            None => return Frontier::default(),
+        },
     };
     let claimed = claimed_since(lane, since);
     let highest = highest_claimed(lane, &frontier, &claimed, snapshot);
@@ -37,7 +41,7 @@ pub fn frontier(lane: i32, snapshot: &Snapshot) -> Option<Frontier> {
     if let Some(highest) = highest {
         pass(lane, highest, &claimed, &mut frontier, snapshot);
     }
-    Some(frontier)
+    frontier
 }
 
 /// When the lane's oldest entry was written; `None` when it has none.

@@ -3,9 +3,10 @@
 use super::finish::Holder;
 use super::member::{Member, decode, decode_positions};
 use crate::pg::function::{Call, Value, text_datum, uuid_datum, uuid_of};
+use crate::pg::snapshot::Snapshot;
 use crate::pg::spi;
 use pgrx::FromDatum;
-use pgrx::pg_sys::Datum;
+use pgrx::pg_sys::{self, Datum};
 use std::collections::HashMap;
 use uuid::Uuid;
 
@@ -24,16 +25,24 @@ pub struct Running {
     pub node: Option<Uuid>,
 }
 
-/// Visits every open lease.
+/// Visits every lease that is open now.
 pub fn for_each(mut visit: impl FnMut(OpenLease)) {
-    spi::query(
+    let snapshot = Snapshot::latest();
+    unsafe { pg_sys::PushActiveSnapshot(snapshot.raw()) };
+    for_each_seen(&mut visit);
+    unsafe { pg_sys::PopActiveSnapshot() };
+}
+
+/// Visits every lease that is open as the active snapshot sees it, so that a query over jobs finds entries, attempts
+/// and leases of the same moment.
+fn for_each_seen(visit: &mut dyn FnMut(OpenLease)) {
+    spi::query_read_only(
         "SELECT c.lease, c.at, c.node, c.worker, c.members, \
          (SELECT string_agg(d.positions, '') FROM forge_private.lease_event d WHERE d.lease = c.lease AND d.kind = 1) \
          FROM forge_private.claim c \
          WHERE c.at >= coalesce((SELECT at FROM forge_private.claim_floor), '-infinity') AND NOT EXISTS ( \
            SELECT 1 FROM forge_private.lease_event e WHERE e.lease = c.lease AND e.kind IN (2, 3))",
-        &[],
-        |row| {
+        &mut |row| {
             let bytes = |i: usize| {
                 row[i]
                     .and_then(|d| unsafe { Vec::<u8>::from_datum(d, false) })
@@ -57,7 +66,7 @@ pub fn for_each(mut visit: impl FnMut(OpenLease)) {
 /// `forge_private.running()`: one row per running job.
 pub fn running(call: &Call) -> Value {
     let results = call.result_set();
-    for_each(|lease| {
+    for_each_seen(&mut |lease| {
         let holder = Holder {
             node: lease.node.as_ref(),
             worker: lease.worker.as_deref(),
