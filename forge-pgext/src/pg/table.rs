@@ -121,6 +121,7 @@ impl Table {
             return;
         }
         unsafe {
+            extra::keep_freed_memory();
             let estate = pg_sys::CreateExecutorState();
             let info =
                 pg_sys::palloc0(size_of::<pg_sys::ResultRelInfo>()).cast::<pg_sys::ResultRelInfo>();
@@ -136,24 +137,12 @@ impl Table {
             for chunk in rows.chunks(CHUNK) {
                 for (row, &slot) in chunk.iter().zip(&slots) {
                     debug_assert_eq!(row.len(), self.natts);
-                    clear(slot);
                     for (i, value) in row.iter().enumerate() {
                         *(*slot).tts_values.add(i) = value.unwrap_or(Datum::from(0usize));
                         *(*slot).tts_isnull.add(i) = value.is_none();
                     }
-                    pg_sys::ExecStoreVirtualTuple(slot);
                 }
-                pg_sys::heap_multi_insert(
-                    self.rel,
-                    slots.as_ptr().cast_mut(),
-                    chunk.len() as i32,
-                    cid,
-                    0,
-                    std::ptr::null_mut(),
-                );
-                for &slot in &slots[..chunk.len()] {
-                    insert_index_tuples(info, slot, estate);
-                }
+                extra::insert_slots(self.rel, info, estate, &slots[..chunk.len()], cid);
             }
             for slot in slots {
                 pg_sys::ExecDropSingleTupleTableSlot(slot);
@@ -250,46 +239,4 @@ unsafe fn begin_scan(
     keys: i32,
 ) -> pg_sys::IndexScanDesc {
     unsafe { pg_sys::index_beginscan(heap, index, snapshot, std::ptr::null_mut(), keys, 0) }
-}
-
-/// ExecClearTuple, which is an inline function of the server's headers.
-unsafe fn clear(slot: *mut pg_sys::TupleTableSlot) {
-    unsafe {
-        if let Some(clear) = (*(*slot).tts_ops).clear {
-            pg_sys::ffi::pg_guard_ffi_boundary(|| clear(slot));
-        }
-    }
-}
-
-unsafe fn insert_index_tuples(
-    info: *mut pg_sys::ResultRelInfo,
-    slot: *mut pg_sys::TupleTableSlot,
-    estate: *mut pg_sys::EState,
-) {
-    unsafe {
-        #[cfg(feature = "pg15")]
-        pg_sys::ExecInsertIndexTuples(
-            info,
-            slot,
-            estate,
-            false,
-            false,
-            std::ptr::null_mut(),
-            std::ptr::null_mut(),
-        );
-        #[cfg(not(feature = "pg15"))]
-        pg_sys::ExecInsertIndexTuples(
-            info,
-            slot,
-            estate,
-            false,
-            false,
-            std::ptr::null_mut(),
-            std::ptr::null_mut(),
-            false,
-        );
-        if let Some(context) = (*estate).es_per_tuple_exprcontext.as_ref() {
-            pg_sys::MemoryContextReset(context.ecxt_per_tuple_memory);
-        }
-    }
 }
