@@ -148,6 +148,7 @@ impl Listener {
 
     async fn run(self, token: CancellationToken) {
         let mut pauses = backoff();
+        let mut said = String::new();
         loop {
             let since = Instant::now();
             let ended = tokio::select! {
@@ -157,10 +158,17 @@ impl Listener {
             self.wakeups.set_connected(false);
             if since.elapsed() > SELF_TEST {
                 pauses = backoff();
+                said.clear();
             }
             let pause = pauses.next().unwrap_or(PATIENCE);
             if let Err(error) = ended {
-                tracing::warn!(%error, retry_in = ?pause, "listening connection lost; polling goes on");
+                let reason = error.to_string();
+                if reason == said {
+                    tracing::debug!(reason, retry_in = ?pause, "still not listening");
+                } else {
+                    tracing::warn!(reason, retry_in = ?pause, "not listening; polling goes on");
+                    said = reason;
+                }
             }
             tokio::select! {
                 () = token.cancelled() => return,

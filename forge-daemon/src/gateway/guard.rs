@@ -43,7 +43,7 @@ pub(super) async fn guard(State(door): State<Arc<Door>>, request: Request, next:
         .to_owned();
     let path = request.uri().path().to_owned();
     let mut response = admit(&door, request, next).await;
-    finish(&mut response, &id);
+    finish(&mut response, &id, &path);
     let (status, took) = (response.status(), started.elapsed());
     count(&method, &route, status, took);
     tracing::debug!(%method, path, status = status.as_u16(), ?took, request_id = id, "request");
@@ -96,9 +96,10 @@ async fn run(request: Request, next: Next) -> Response {
 }
 
 /// Writes the error document, now that the id is known.
-fn finish(response: &mut Response, id: &str) {
+fn finish(response: &mut Response, id: &str, path: &str) {
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
-        if problem.status.is_server_error() {
+        // A probe that is told "not ready" is no failure.
+        if problem.status.is_server_error() && !ALWAYS.contains(&path) {
             tracing::warn!(request_id = id, status = problem.status.as_u16(), code = %problem.code, detail = problem.detail, "request failed");
         }
         *response.body_mut() = Body::from(problem.render(id));

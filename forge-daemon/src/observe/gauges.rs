@@ -26,9 +26,7 @@ const READ: Query = Query::new(
      SELECT 'forge_queue_oldest_ready_seconds', 'queue', queue, NULL, NULL, \
             coalesce(extract(epoch FROM oldest_ready_age), 0)::float8 FROM forge.queues \
      UNION ALL \
-     SELECT 'forge_cluster_nodes', 'state', state::text, NULL, NULL, count(*)::float8 FROM forge.nodes GROUP BY state \
-     UNION ALL \
-     SELECT 'forge_leader', 'duty', duty, 'node', node_id::text, 1 FROM forge.leaders WHERE expires_at > now()",
+     SELECT 'forge_cluster_nodes', 'state', state::text, NULL, NULL, count(*)::float8 FROM forge.nodes GROUP BY state",
     &[],
 );
 
@@ -96,5 +94,5 @@ fn gauge((name, labels): &Series) -> metrics::Gauge {
 }
 
 fn report(error: &Error) {
-    tracing::debug!(%error, "gauges cannot be read; the daemon's role needs SELECT on forge.queues, nodes and leaders");
+    tracing::debug!(%error, "gauges cannot be read; the daemon's role needs SELECT on forge.queues and forge.nodes");
 }

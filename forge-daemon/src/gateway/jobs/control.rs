@@ -30,7 +30,7 @@ pub(in crate::gateway) async fn cancel(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Json<Value>, Problem> {
-    act(&door, &id, &headers, "cancel").await
+    act(&door, &id, &headers, "cancel", "cancelled").await
 }
 
 /// Makes a dead or cancelled job ready again.
@@ -39,7 +39,7 @@ pub(in crate::gateway) async fn retry(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Json<Value>, Problem> {
-    act(&door, &id, &headers, "retry").await
+    act(&door, &id, &headers, "retry", "retried").await
 }
 
 /// ZF001 when there is no such job, ZF005 naming its state when the state does not allow it.
@@ -48,6 +48,7 @@ async fn act(
     id: &str,
     headers: &HeaderMap,
     action: &str,
+    participle: &str,
 ) -> Result<Json<Value>, Problem> {
     #[derive(Deserialize)]
     struct Seen {
@@ -67,7 +68,7 @@ async fn act(
     if !done {
         return Err(Problem::new(
             Code::Conflict,
-            format!("job {id} is {state}; it cannot {action}"),
+            format!("job {id} is {state}; it cannot be {participle}"),
         ));
     }
     Ok(Json(json!({ "job_id": id, "state": state })))

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use forge_core::{Priority, duration, limits};
+use forge_core::{Invalid, Priority, duration, limits};
 use jiff::Timestamp;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
@@ -18,7 +18,8 @@ const MOST_ERRORS: usize = 100;
 #[derive(Debug, Serialize)]
 pub(super) struct Order<'a> {
     pub kind: String,
-    pub args: &'a RawValue,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub args: Option<&'a RawValue>,
     pub options: BTreeMap<String, &'a RawValue>,
 }
 
@@ -54,11 +55,12 @@ pub(super) fn order<'a>(
                 kind = checked(mistakes, "kind", value, "a text", |text: String| {
                     limits::check_name("job kind", &text)
                         .map(|()| text)
-                        .map_err(|error| error.to_string())
+                        .map_err(|error| said(&error))
                 })
             }
+            // Null stands for the default, as in SQL.
+            _ if value.get() == "null" && is_known(&field) => {}
             "args" => args = Some(value),
-            _ if value.get() == "null" && is_option(&field) => {}
             _ => {
                 option(&field, value, mistakes);
                 options.insert(field, value);
@@ -74,13 +76,18 @@ pub(super) fn order<'a>(
     let kind = kind.filter(|_| mistakes.errors.len() == before)?;
     Some(Order {
         kind,
-        args: args.unwrap_or(RawValue::NULL),
+        args,
         options,
     })
 }
 
-fn is_option(field: &str) -> bool {
-    OPTIONS.contains(&field)
+fn is_known(field: &str) -> bool {
+    OPTIONS.contains(&field) || matches!(field, "kind" | "args" | "tags")
+}
+
+/// The refusal with its remedy.
+fn said(error: &Invalid) -> String {
+    format!("{error}; {}", error.hint())
 }
 
 const OPTIONS: [&str; 9] = [
@@ -99,12 +106,12 @@ fn option(field: &str, value: &RawValue, mistakes: &mut Mistakes) {
     let text = "a text";
     match field {
         "queue" => accept(mistakes, field, value, text, |text: String| {
-            limits::check_name("queue", &text).map_err(|error| error.to_string())
+            limits::check_name("queue", &text).map_err(|error| said(&error))
         }),
         "priority" => accept(mistakes, field, value, text, |text: String| {
             Priority::parse(&text)
                 .map(drop)
-                .map_err(|error| error.to_string())
+                .map_err(|error| said(&error))
         }),
         "run_at" => accept(mistakes, field, value, text, |text: String| match text
             .parse::<Timestamp>()
@@ -122,7 +129,7 @@ fn option(field: &str, value: &RawValue, mistakes: &mut Mistakes) {
             |text: String| {
                 duration::parse(&text)
                     .map(drop)
-                    .map_err(|error| error.to_string())
+                    .map_err(|error| said(&error))
             },
         ),
         "max_attempts" => accept(mistakes, field, value, "a whole number", |count: i64| {
@@ -151,7 +158,7 @@ fn option(field: &str, value: &RawValue, mistakes: &mut Mistakes) {
             field,
             value,
             "a list of texts",
-            |tags: Vec<String>| limits::check_tags(&tags).map_err(|error| error.to_string()),
+            |tags: Vec<String>| limits::check_tags(&tags).map_err(|error| said(&error)),
         ),
         _ => mistakes.add(
             field,

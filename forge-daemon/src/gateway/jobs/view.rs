@@ -140,7 +140,9 @@ impl Filter {
     fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
         match name {
             "state" => {
-                self.state = Some(JobState::parse(value).map_err(|error| error.to_string())?);
+                self.state = Some(
+                    JobState::parse(value).map_err(|error| format!("{error}; {}", error.hint()))?,
+                );
             }
             "kind" => self.kind = Some(value.to_owned()),
             "queue" => self.queue = Some(value.to_owned()),
