@@ -2,6 +2,7 @@
 
 CREATE FUNCTION forge_private.promote(cursor jsonb, max_jobs int) RETURNS jsonb
     LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'forge_promote';
+COMMENT ON FUNCTION forge_private.promote(jsonb, int) IS 'Makes due jobs ready; the cursor is handed back on the next call';
 
 CREATE FUNCTION forge_private.duty_promote(node uuid, term bigint, cursor jsonb, max_jobs int) RETURNS jsonb
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -28,6 +29,8 @@ AS $$
     RETURNING at
 $$;
 
+COMMENT ON FUNCTION forge_private.raise_claim_floor() IS 'Moves up the instant before which every claim is closed';
+
 -- Day tables of a parent with their day, oldest first.
 CREATE FUNCTION forge_private.days(parent text, OUT relation regclass, OUT day date) RETURNS SETOF record
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -37,6 +40,8 @@ AS $$
     WHERE i.inhparent = ('forge_private.' || days.parent)::regclass AND c.relname ~ '_\d{8}$'
     ORDER BY 2
 $$;
+
+COMMENT ON FUNCTION forge_private.days(text) IS 'Day tables of a parent, oldest first';
 
 -- Drops a day table unless somebody holds it: then the next round tries again.
 CREATE FUNCTION forge_private.drop_day(relation regclass) RETURNS boolean
@@ -50,6 +55,8 @@ EXCEPTION WHEN lock_not_available OR undefined_table THEN
 END
 $$;
 
+COMMENT ON FUNCTION forge_private.drop_day(regclass) IS 'Drops a day table; false when somebody holds it';
+
 -- Whether every entry of a day table has ended.
 CREATE FUNCTION forge_private.day_has_ended(relation regclass) RETURNS boolean
     LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -62,6 +69,8 @@ BEGIN
     RETURN NOT live;
 END
 $$;
+
+COMMENT ON FUNCTION forge_private.day_has_ended(regclass) IS 'Whether every entry of a day table has ended';
 
 CREATE FUNCTION forge_private.maintain() RETURNS jsonb
     LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -101,6 +110,8 @@ BEGIN
     RETURN jsonb_build_object('dropped', dropped, 'claim_floor', floor_at);
 END
 $$;
+
+COMMENT ON FUNCTION forge_private.maintain() IS 'Day tables made and dropped, floors raised, what has expired deleted';
 
 CREATE FUNCTION forge_private.duty_maintain(node uuid, term bigint) RETURNS jsonb
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp

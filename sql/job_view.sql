@@ -4,6 +4,8 @@ CREATE FUNCTION forge_private.priority_word(lane int) RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$SELECT (ARRAY['critical', 'high', 'normal', 'low', 'background'])[((CASE WHEN lane < 0 THEN ~lane ELSE lane END) & 7) + 1]$$;
 
+COMMENT ON FUNCTION forge_private.priority_word(int) IS 'Priority of a lane';
+
 CREATE VIEW forge.jobs AS
 SELECT j.id, k.kind, c.queue, forge_private.priority_word(j.lane) AS priority, j.state, j.args, j.attempt::int,
     j.max_attempts::int, j.run_at, j.enqueued_at, j.started_at, j.finished_at, j.node_id, p.percent AS progress,
@@ -45,6 +47,7 @@ CREATE FUNCTION forge_private.lane_counts()
 COMMENT ON FUNCTION forge_private.lane_counts() IS 'Counts kept in shared memory; totals are since the server started';
 
 CREATE FUNCTION forge_private.counted() RETURNS boolean LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'forge_counted';
+COMMENT ON FUNCTION forge_private.counted() IS 'Whether lane_counts() knows the numbers';
 
 -- Without shared memory, or before it has been filled, the tables are counted.
 CREATE FUNCTION forge_private.queue_counts()

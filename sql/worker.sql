@@ -39,3 +39,34 @@ AS $$
       AND NOT EXISTS (SELECT FROM forge_private.lease_event e WHERE e.lease = c.lease AND e.kind IN (2, 3))
 $$;
 COMMENT ON FUNCTION forge_private.next_lease_deadline() IS 'When the next puller''s lease can expire; null when there is none';
+
+DO $$
+DECLARE
+    comment record;
+BEGIN
+    FOR comment IN SELECT * FROM (VALUES
+        ('worker_claim', 'Hands out ready jobs of these kinds to a node under one lease'),
+        ('worker_complete', 'Ends members of a node''s lease as completed; answers how many were not finished before'),
+        ('worker_fail', 'Ends a member''s attempt as failed; answers the job''s new state'),
+        ('worker_cancelled', 'Ends a member as cancelled: its handler obeyed'),
+        ('worker_release', 'Puts members back without using an attempt; null positions are all of the lease'),
+        ('worker_snooze', 'Puts a member off without using an attempt'),
+        ('worker_progress', 'Says how far a member is; false when it should stop'),
+        ('worker_run_sql', 'Runs sql: handlers of members and ends them in the same transaction, until the budget is used'),
+        ('cancel_requests', 'Jobs of a node that were asked to stop'),
+        ('release_node_leases', 'Hands everything a node has to others; lost says whether the attempts count'),
+        ('release_expired_leases', 'Hands out again what pullers let expire'),
+        ('resume_now', 'Makes waiting and dead jobs ready now'),
+        ('redrive_lanes', 'Makes up to 10,000 dead jobs of these lanes ready'),
+        ('purge_lane', 'Cancels everything that waits in a lane'),
+        ('enqueue_once', 'Adds a job unless its idempotency key is known; answers the job and whether it was there'),
+        ('kind_has_live_jobs', 'Whether a job of the kind has not ended'),
+        ('registry_changed', 'Makes every backend and node read the registry again'),
+        ('preload_state', 'Whether the library is preloaded and its worker runs'),
+        ('library_version', 'Version of the loaded library')) c(name, text)
+    LOOP
+        EXECUTE (SELECT format('COMMENT ON FUNCTION %s IS %L', p.oid::regprocedure, comment.text) FROM pg_proc p
+                 WHERE p.pronamespace = 'forge_private'::regnamespace AND p.proname = comment.name);
+    END LOOP;
+END
+$$;

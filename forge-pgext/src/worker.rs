@@ -4,7 +4,7 @@
 //! waiting for the disk, and makes day tables ahead. It is asked for by the first backend that uses Forge in a database,
 //! comes back after a crash of the server, and ends for good when it is terminated.
 
-use crate::pg::{extra, shmem, spi};
+use crate::pg::{extra, shmem, spi, xact};
 use pgrx::FromDatum;
 use pgrx::bgworkers::{BackgroundWorker, BackgroundWorkerBuilder, SignalWakeFlags};
 use pgrx::pg_sys::{self, Datum, Oid};
@@ -16,6 +16,16 @@ const INTERVAL: Duration = Duration::from_micros(500);
 const UPKEEP_EVERY_US: i64 = 600_000_000;
 /// How often, while there is work, the floor is raised below which no claim is open.
 const FLOOR_EVERY_US: i64 = 2_000_000;
+
+/// Lets nodes know, once this transaction has committed, that there may be work: through the worker where one runs,
+/// otherwise by a notification of the transaction's own.
+pub fn announce() {
+    xact::wake();
+    if shmem::with(shmem::Shared::worker_pid).unwrap_or(0) == 0 {
+        extra::notify(c"forge_jobs");
+    }
+    ensure();
+}
 
 /// Asks for this database's worker unless it runs or was asked for just now.
 pub fn ensure() {

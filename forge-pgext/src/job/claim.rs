@@ -13,7 +13,7 @@ use crate::pg::lock::{self, Class};
 use crate::pg::shmem::Count;
 use crate::pg::snapshot::Snapshot;
 use crate::pg::table::{Key, Operator, Table, oid};
-use crate::pg::{extra, shmem, xact};
+use crate::pg::{shmem, xact};
 use forge_core::limits::MAX_BATCH;
 use forge_core::{Rate, Scope};
 use pgrx::pg_sys::Datum;
@@ -343,9 +343,7 @@ fn settle(claimed: &Claimed) {
     if !claimed.parked.is_empty() {
         lease::record_closed(&claimed.parked);
         super::finish::record_outcome(&claimed.parked, super::finish::PARKED, None);
-        if !shmem::present() {
-            extra::notify(c"forge_jobs");
-        }
+        crate::worker::announce();
     }
 }
 

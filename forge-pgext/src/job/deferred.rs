@@ -10,7 +10,7 @@ use crate::pg::function::{Call, Value, text_datum, uuid_datum, uuid_of};
 use crate::pg::shmem::Count;
 use crate::pg::snapshot::Snapshot;
 use crate::pg::table::{Key, Operator, Table, oid};
-use crate::pg::{extra, shmem, spi, xact};
+use crate::pg::{spi, xact};
 use pgrx::pg_sys::{self, Datum};
 use pgrx::{IntoDatum, JsonB, PgBuiltInOids};
 use uuid::Uuid;
@@ -48,11 +48,7 @@ pub fn insert(rows: &[Deferred<'_>]) {
         None => pgrx::error!("table forge_private.deferred is missing"),
     }
     if rows.iter().any(|d| d.reason <= SNOOZE) {
-        xact::wake();
-        if !shmem::present() {
-            extra::notify(c"forge_jobs");
-        }
-        crate::worker::ensure();
+        crate::worker::announce();
     }
 }
 

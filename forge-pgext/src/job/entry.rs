@@ -6,7 +6,7 @@ use crate::pg::function::{Value, bytea_datum, uuid_datum, uuid_of};
 use crate::pg::shmem::Count;
 use crate::pg::snapshot::{Snapshot, own_xid};
 use crate::pg::table::{Key, Operator, Table, family, oid_of_day};
-use crate::pg::{extra, shmem, xact};
+use crate::pg::{extra, xact};
 use pgrx::pg_sys::{self, Datum};
 use pgrx::{FromDatum, varlena};
 use std::cell::Cell;
@@ -112,10 +112,7 @@ fn write(day: i32, rows: &[Vec<Value>]) {
 
 fn announce(lane: i32) {
     xact::enqueued(lane);
-    if !shmem::present() {
-        extra::notify(c"forge_jobs");
-    }
-    crate::worker::ensure();
+    crate::worker::announce();
 }
 
 fn row(lane: i32, seq: u64, queued_at: i64, b: &Body) -> Vec<Value> {

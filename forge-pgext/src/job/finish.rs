@@ -13,11 +13,11 @@ use crate::error::{invalid, lease_lost, not_found};
 use crate::pg::function::{Call, Value, text_datum, uuid_datum, uuid_of};
 use crate::pg::shmem::Count;
 use crate::pg::snapshot::Snapshot;
-use crate::pg::table::{Table, oid_of_day};
+use crate::pg::table::{Table, oid, oid_of_day};
 use crate::pg::{spi, xact};
 use forge_core::limits::MAX_BATCH;
 use pgrx::pg_sys::{self, Datum};
-use pgrx::{FromDatum, PgBuiltInOids};
+use pgrx::{FromDatum, IntoDatum, PgBuiltInOids};
 use std::collections::HashMap;
 use uuid::Uuid;
 
@@ -144,12 +144,27 @@ pub fn end(lease: &mut Lease, ends: &[End<'_>]) -> usize {
     }
     append(&rows);
     lease.finish(&positions);
+    forget_cancels(positions.iter().map(|p| lease.members[*p].id));
     free_keys(&keys);
     for (key, count) in gates {
         gate::leave(key, count);
         deferred::unpark(key, count);
     }
     positions.len()
+}
+
+/// Requests to cancel that came too late are gone with the attempt they were for. The table is almost always empty.
+fn forget_cancels(ids: impl Iterator<Item = Uuid>) {
+    let table = oid("cancel_request").and_then(Table::read);
+    if table.is_some_and(|t| !t.has_no_pages()) {
+        let ids: Vec<pgrx::Uuid> = ids
+            .map(|id| pgrx::Uuid::from_bytes(*id.as_bytes()))
+            .collect();
+        spi::execute(
+            "DELETE FROM forge_private.cancel_request WHERE id = ANY($1)",
+            &[(PgBuiltInOids::UUIDARRAYOID.value(), ids.into_datum())],
+        );
+    }
 }
 
 /// Jobs no longer hold their unique keys.

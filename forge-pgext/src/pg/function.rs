@@ -4,6 +4,7 @@
 //! `fn enqueue(call: &Call) -> Value`. The SQL declaration is written by hand under `sql/`.
 
 use crate::error::Failure;
+use pgrx::pg_sys::panic::CaughtError;
 use pgrx::pg_sys::{self, Datum};
 use pgrx::{FromDatum, IntoDatum};
 use std::ffi::{CString, c_char, c_int};
@@ -209,10 +210,7 @@ pub unsafe fn run(fcinfo: pg_sys::FunctionCallInfo, body: fn(&Call) -> Value) ->
         pg_sys::submodules::panic::pgrx_extern_c_guard(move || {
             match catch_unwind(AssertUnwindSafe(|| body(&Call { fcinfo }))) {
                 Ok(value) => Ok(value),
-                Err(payload) => match payload.downcast::<Failure>() {
-                    Ok(failure) => Err(report(&failure)),
-                    Err(other) => resume_unwind(other),
-                },
+                Err(payload) => Err(report_of(payload)),
             }
         })
     };
@@ -226,11 +224,33 @@ pub unsafe fn run(fcinfo: pg_sys::FunctionCallInfo, body: fn(&Call) -> Value) ->
     }
 }
 
+/// What to report: a failure of ours, or an error of Postgres' as it was (without the Rust frames it came through). Any
+/// other panic goes on to pgrx.
+fn report_of(payload: Box<dyn std::any::Any + Send>) -> Report {
+    let payload = match payload.downcast::<Failure>() {
+        Ok(failure) => return report(&failure),
+        Err(other) => other,
+    };
+    match payload.downcast::<CaughtError>() {
+        Ok(caught) => match *caught {
+            CaughtError::PostgresError(error) => Report {
+                sqlstate: error.sql_error_code() as c_int,
+                message: pg_string(error.message()),
+                detail: pg_string(error.detail().unwrap_or_default()),
+                hint: pg_string(error.hint().unwrap_or_default()),
+            },
+            other => other.rethrow(),
+        },
+        Err(other) => resume_unwind(other),
+    }
+}
+
 /// A failure copied to memory that Postgres frees: nothing in it has a destructor.
 #[derive(Clone, Copy)]
 struct Report {
     sqlstate: c_int,
     message: *mut c_char,
+    detail: *mut c_char,
     hint: *mut c_char,
 }
 
@@ -246,6 +266,7 @@ fn report(failure: &Failure) -> Report {
     Report {
         sqlstate,
         message: pg_string(&failure.message),
+        detail: pg_string(""),
         hint: pg_string(&failure.hint),
     }
 }
@@ -259,6 +280,7 @@ unsafe extern "C-unwind" {
     fn errstart(level: c_int, domain: *const c_char) -> bool;
     fn errcode(sqlstate: c_int) -> c_int;
     fn errmsg(format: *const c_char, ...) -> c_int;
+    fn errdetail(format: *const c_char, ...) -> c_int;
     fn errhint(format: *const c_char, ...) -> c_int;
     fn errfinish(file: *const c_char, line: c_int, function: *const c_char);
 }
@@ -270,6 +292,9 @@ unsafe fn raise(report: Report) -> ! {
         errstart(pgrx::PgLogLevel::ERROR as c_int, std::ptr::null());
         errcode(report.sqlstate);
         errmsg(c"%s".as_ptr(), report.message);
+        if *report.detail != 0 {
+            errdetail(c"%s".as_ptr(), report.detail);
+        }
         if *report.hint != 0 {
             errhint(c"%s".as_ptr(), report.hint);
         }

@@ -8,10 +8,10 @@ use forge_core::frontier::{Frontier, Range};
 use pgrx::pg_sys;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
-const LANES: usize = 4096;
+const LANES: usize = 16384;
 const NODES: usize = 65536;
 const IN_FLIGHT: usize = 4096;
-const DATABASES: usize = 64;
+const DATABASES: usize = 1024;
 const GATES: usize = 65536;
 const RATES: usize = 8192;
 const LOG: usize = 16384;

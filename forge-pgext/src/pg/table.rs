@@ -99,8 +99,9 @@ impl Table {
         Self::open(oid, pg_sys::AccessShareLock as i32)
     }
 
-    /// Opens for appending; `None` when the table has been dropped meanwhile.
+    /// Opens for appending; `None` when the table has been dropped meanwhile. Raises in a read-only transaction.
     pub fn write(oid: Oid) -> Option<Self> {
+        unsafe { pg_sys::PreventCommandIfReadOnly(c"a change of Forge's tables".as_ptr()) };
         Self::open(oid, pg_sys::RowExclusiveLock as i32)
     }
 
@@ -111,6 +112,13 @@ impl Table {
                 rel,
                 natts: (*(*rel).rd_att).natts as usize,
             })
+        }
+    }
+
+    /// Whether nothing was ever written since the table was last truncated.
+    pub fn has_no_pages(&self) -> bool {
+        unsafe {
+            pg_sys::RelationGetNumberOfBlocksInFork(self.rel, pg_sys::ForkNumber::MAIN_FORKNUM) == 0
         }
     }
 
