@@ -8,13 +8,13 @@ COMMENT ON FUNCTION forge_private.priority_word(int) IS 'Priority of a lane';
 
 CREATE VIEW forge.jobs AS
 SELECT j.id, k.kind, c.queue, forge_private.priority_word(j.lane) AS priority, j.state, j.args, j.attempt::int,
-    j.max_attempts::int, j.run_at, j.enqueued_at, j.started_at, j.finished_at, j.node_id, p.percent AS progress,
+    j.max_attempts::int, coalesce(j.run_at, j.enqueued_at) AS run_at, j.enqueued_at, j.started_at, j.finished_at, j.node_id, p.percent AS progress,
     p.message AS progress_message, j.result, j.error, j.tags, substr(j.traceparent, 4, 32) AS trace_id
 FROM (
     SELECT e.id, e.lane, e.args, e.max_attempts, e.run_at, e.enqueued_at, e.tags, e.traceparent, a.result, a.error,
         CASE a.outcome WHEN 1 THEN 'completed' WHEN 2 THEN 'cancelled'
             ELSE CASE WHEN r.id IS NULL THEN 'ready' ELSE 'running' END END AS state,
-        CASE WHEN a.id IS NULL AND r.id IS NULL THEN e.attempt - 1 ELSE e.attempt END AS attempt,
+        CASE WHEN a.started_at IS NULL AND r.id IS NULL THEN e.attempt - 1 ELSE e.attempt END AS attempt,
         coalesce(a.started_at, r.started_at) AS started_at, a.finished_at, coalesce(a.node, r.node) AS node_id
     FROM forge_private.entry e
     LEFT JOIN forge_private.attempt a ON a.id = e.id AND a.seq = e.seq

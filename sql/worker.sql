@@ -3,24 +3,23 @@
 CREATE FUNCTION forge_private.worker_claim(node uuid, kinds text[], max_jobs int, queues text[] = NULL, lease uuid = NULL)
     RETURNS TABLE(lease uuid, pos int, id uuid, kind text, queue text, args jsonb, attempt int, max_attempts int,
         traceparent text, enqueued_at timestamptz)
-    LANGUAGE c VOLATILE SECURITY DEFINER AS 'MODULE_PATHNAME', 'forge_worker_claim';
+    LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'forge_worker_claim';
 CREATE FUNCTION forge_private.worker_complete(node uuid, lease uuid, positions int[], results jsonb[] = NULL) RETURNS int
-    LANGUAGE c VOLATILE SECURITY DEFINER AS 'MODULE_PATHNAME', 'forge_worker_complete';
+    LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'forge_worker_complete';
 CREATE FUNCTION forge_private.worker_fail(node uuid, lease uuid, pos int, error text, retry boolean, retry_in_ms int = NULL)
-    RETURNS text LANGUAGE c VOLATILE SECURITY DEFINER AS 'MODULE_PATHNAME', 'forge_worker_fail';
+    RETURNS text LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'forge_worker_fail';
 CREATE FUNCTION forge_private.worker_cancelled(node uuid, lease uuid, pos int) RETURNS void
-    LANGUAGE c VOLATILE SECURITY DEFINER AS 'MODULE_PATHNAME', 'forge_worker_cancelled';
+    LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'forge_worker_cancelled';
 CREATE FUNCTION forge_private.worker_release(node uuid, lease uuid, positions int[]) RETURNS int
-    LANGUAGE c VOLATILE SECURITY DEFINER AS 'MODULE_PATHNAME', 'forge_worker_release';
+    LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'forge_worker_release';
 CREATE FUNCTION forge_private.worker_snooze(node uuid, lease uuid, pos int, delay_ms int) RETURNS void
-    LANGUAGE c VOLATILE SECURITY DEFINER AS 'MODULE_PATHNAME', 'forge_worker_snooze';
+    LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'forge_worker_snooze';
 CREATE FUNCTION forge_private.worker_progress(node uuid, lease uuid, pos int, percent real, message text) RETURNS boolean
-    LANGUAGE c VOLATILE SECURITY DEFINER AS 'MODULE_PATHNAME', 'forge_worker_progress';
--- Without SET search_path: handlers find names as in any session of their database. What runs before them is
--- fully qualified.
+    LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'forge_worker_progress';
+-- Handlers themselves run with the search_path that sessions of this role and database start with.
 CREATE FUNCTION forge_private.worker_run_sql(node uuid, lease uuid, positions int[], budget_ms int)
     RETURNS TABLE(pos int, outcome text, error text, elapsed_us int)
-    LANGUAGE c VOLATILE SECURITY DEFINER AS 'MODULE_PATHNAME', 'forge_worker_run_sql';
+    LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'forge_worker_run_sql';
 
 CREATE FUNCTION forge_private.cancel_requests(node uuid) RETURNS SETOF uuid
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp

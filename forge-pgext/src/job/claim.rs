@@ -40,13 +40,17 @@ struct Claimed {
 /// `forge.claim(worker, queues, max_jobs, lease, capabilities)`.
 pub fn claim(call: &Call) -> Value {
     let worker = call.need_text(0, "worker");
-    let queues = call
-        .texts(1, "queues")
-        .unwrap_or_else(|| vec!["default".into()]);
+    let queues = call.texts(1, "queues").unwrap_or_default();
     let max = batch_size(call.get::<i32>(2).unwrap_or(1));
-    let capabilities = call
-        .texts(4, "capabilities")
-        .unwrap_or_else(|| vec!["general".into()]);
+    let capabilities = call.texts(4, "capabilities").unwrap_or_default();
+    for (name, list) in [("queues", &queues), ("capabilities", &capabilities)] {
+        if list.is_empty() {
+            invalid(
+                format!("{name} is null or empty"),
+                format!("Name at least one, or leave {name} out for the default."),
+            );
+        }
+    }
     let deadline = super::deadline(call.datum(3), "lease", 30_000_000);
     let results = call.result_set();
     let known = registry();
@@ -65,6 +69,10 @@ pub fn claim(call: &Call) -> Value {
         .cloned()
         .collect();
     let claimed = collect(channels, max);
+    if claimed.members.len() < max {
+        // Where no node promotes due work, pullers do; it is claimable when this transaction has committed.
+        deferred::promote_due(max as i64);
+    }
     if claimed.members.is_empty() {
         settle(&claimed);
         return None;
@@ -257,51 +265,43 @@ fn overdue(lanes: &[Candidate]) -> Option<usize> {
         .min_by_key(|i| lanes[*i].waiting_since)
 }
 
+/// How many entries one claim may park at closed gates of a lane before it goes on elsewhere.
+const MAX_PARKED: usize = 1000;
+
+/// Takes up to `want` entries of a lane for handing out, within its gates and rates.
 fn take(candidate: &Candidate, want: usize, claimed: &mut Claimed, wait: bool) {
     let channel = &candidate.channel;
     let kind = &channel.kind;
+    let lane = channel.lane(candidate.priority);
+    // Where keys decide, each entry passes a gate of its own; otherwise those without a key pass the kind's together.
     let whole = kind
         .max_concurrency
-        .map(|limit| (gate::key(kind.id, ""), limit));
-    let mut allowed = want as u32;
+        .filter(|_| kind.concurrency_by.is_none());
+    let whole = whole.map(|limit| (gate::key(kind.id, ""), limit));
+    let mut places = want as u32;
     if let Some((key, limit)) = whole {
-        allowed = gate::enter(key, limit, allowed);
+        places = gate::enter(key, limit, places);
     }
-    let entered = allowed;
     let rates = rates_of(channel);
-    let mut drawn = Vec::new();
-    for (bucket, rate) in &rates {
-        if allowed > 0 {
-            let got = gate::draw(*bucket, rate, allowed);
-            drawn.push((*bucket, *rate, got));
-            allowed = got;
+    let (already, parked) = (claimed.members.len(), claimed.parked.len());
+    loop {
+        let left = want - (claimed.members.len() - already);
+        let asked = draw(&rates, left.min(places as usize) as u32);
+        if asked == 0 || claimed.parked.len() - parked > MAX_PARKED {
+            put_back(&rates, asked);
+            break;
         }
-    }
-    let entries = if allowed == 0 {
-        Vec::new()
-    } else {
-        lane::take(channel.lane(candidate.priority), allowed as usize, wait)
-    };
-    let mut started = 0;
-    let mut passed_whole = 0;
-    let (lane, already) = (channel.lane(candidate.priority), claimed.members.len());
-    for entry in entries {
-        let own_gate = entry.body.gate_key.is_some();
-        if own_gate {
-            let key = entry.gate();
-            if gate::enter(key, kind.max_concurrency.unwrap_or(1), 1) == 0 {
-                claimed.parked.push(entry.member(key));
-                deferred::park(&entry, key);
-                continue;
-            }
-            claimed.members.push(entry.member(key));
-        } else {
-            let key = whole.map_or(0, |w| w.0);
-            passed_whole += 1;
-            claimed.members.push(entry.member(key));
+        let entries = lane::take(lane, asked as usize, wait);
+        let (found, before) = (entries.len() as u32, claimed.members.len());
+        for entry in entries {
+            let keyed = entry.body.gate_key.is_some() || kind.concurrency_by.is_some();
+            places -= u32::from(!keyed && whole.is_some());
+            hand_out(entry, keyed, kind.max_concurrency, claimed);
         }
-        started += 1;
-        claimed.entries.push(entry);
+        put_back(&rates, asked - (claimed.members.len() - before) as u32);
+        if found < asked {
+            break;
+        }
     }
     xact::count(
         lane,
@@ -309,10 +309,44 @@ fn take(candidate: &Candidate, want: usize, claimed: &mut Claimed, wait: bool) {
         (claimed.members.len() - already) as i64,
     );
     if let Some((key, _)) = whole {
-        gate::return_unused(key, entered - passed_whole.min(entered));
+        gate::return_unused(key, places);
     }
-    for (bucket, rate, got) in drawn {
-        gate::put_back(bucket, &rate, got.saturating_sub(started));
+}
+
+/// Hands an entry out, or parks it when its own gate is full.
+fn hand_out(entry: Entry, keyed: bool, limit: Option<u32>, claimed: &mut Claimed) {
+    let key = if keyed {
+        entry.own_gate()
+    } else {
+        entry.gate()
+    };
+    if keyed
+        && limit.is_some() | entry.body.gate_key.is_some()
+        && gate::enter(key, limit.unwrap_or(1), 1) == 0
+    {
+        claimed.parked.push(entry.member(key));
+        deferred::park(&entry, key);
+    } else {
+        claimed.members.push(entry.member(key));
+        claimed.entries.push(entry);
+    }
+}
+
+/// Draws tokens from all buckets; answers how many all of them give.
+fn draw(rates: &[(u64, Rate)], want: u32) -> u32 {
+    let mut allowed = want;
+    for (i, (bucket, rate)) in rates.iter().enumerate() {
+        let got = gate::draw(*bucket, rate, allowed);
+        put_back(&rates[..i], allowed - got);
+        allowed = got;
+    }
+    allowed
+}
+
+/// Puts tokens back that were not needed.
+fn put_back(rates: &[(u64, Rate)], count: u32) {
+    for (bucket, rate) in rates {
+        gate::put_back(*bucket, rate, count);
     }
 }
 

@@ -231,6 +231,22 @@ pub fn promote(call: &Call) -> Value {
     JsonB(json).into_datum()
 }
 
+/// Makes up to `max` due jobs ready, where there are any.
+pub fn promote_due(max: i64) {
+    let at = now();
+    if next_due(i64::MIN).is_some_and(|due| due <= at) {
+        resume(
+            "SELECT id FROM forge_private.deferred WHERE reason <= 3 AND due <= $1 ORDER BY due LIMIT $2 \
+             FOR UPDATE SKIP LOCKED",
+            &[
+                (PgBuiltInOids::TIMESTAMPTZOID.value(), Some(Datum::from(at))),
+                (PgBuiltInOids::INT8OID.value(), Some(Datum::from(max))),
+            ],
+            false,
+        );
+    }
+}
+
 fn next_due(low: i64) -> Option<i64> {
     let mut next = None;
     spi::query(

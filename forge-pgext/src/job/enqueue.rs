@@ -55,7 +55,7 @@ impl Order {
             invalid("run_at and delay are both given", "Pass one of them.");
         }
         let due = run_at
-            .map(|d| d.value() as i64)
+            .map(|d| finite(d.value() as i64))
             .or_else(|| delay.map(|d| super::deadline(Some(d), "delay", 0)))
             .filter(|d| *d > now());
         let max_attempts = call
@@ -134,6 +134,16 @@ impl Order {
     }
 }
 
+fn finite(run_at: i64) -> i64 {
+    if run_at == i64::MAX || run_at == i64::MIN {
+        invalid(
+            "run_at is infinite",
+            "Pass a time at which the job is to run.",
+        );
+    }
+    run_at
+}
+
 fn traceparent() -> Value {
     let set = guc::TRACEPARENT
         .get()
@@ -169,10 +179,11 @@ fn part_of(args: Datum, path: &str) -> Option<String> {
     found
 }
 
-fn empty_args() -> Datum {
-    pgrx::JsonB(serde_json::json!({}))
-        .into_datum()
-        .unwrap_or(Datum::from(0usize))
+fn null_args() -> Datum {
+    invalid(
+        "args must not be null",
+        "Use '{}' for a job without arguments.",
+    )
 }
 
 /// What to do when a key is held already.
@@ -211,7 +222,7 @@ pub fn enqueue(call: &Call) -> Value {
     };
     let order = Order::read(call, &places);
     let on_conflict = OnConflict::parse(&call.text(8).unwrap_or_else(|| "keep".into()));
-    let args = call.datum(1).unwrap_or_else(empty_args);
+    let args = call.datum(1).unwrap_or_else(null_args);
     let (id, _) = place(&order, args, call.text(7), call.text(9), on_conflict);
     Some(uuid_datum(&id))
 }
@@ -231,7 +242,7 @@ pub fn enqueue_once(call: &Call) -> Value {
     let results = call.result_set();
     let mut order = Order::read(call, &places);
     order.traceparent = call.datum(3).or(order.traceparent);
-    let args = call.datum(1).unwrap_or_else(empty_args);
+    let args = call.datum(1).unwrap_or_else(null_args);
     let (id, duplicate) = place(&order, args, None, call.text(2), OnConflict::Keep);
     results.push(&[Some(uuid_datum(&id)), Some(Datum::from(duplicate))]);
     None
@@ -378,6 +389,9 @@ pub fn enqueue_many(call: &Call) -> Value {
             "Pass an array of jsonb, one per job.",
         )
     });
+    if args.is_empty() {
+        invalid("args is an empty array", "Pass at least one element.");
+    }
     if args.len() > MAX_BATCH {
         invalid(
             format!("args has {} elements", args.len()),

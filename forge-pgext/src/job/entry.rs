@@ -191,21 +191,29 @@ impl Entry {
         }
     }
 
-    /// The gate this entry has to pass, 0 for none.
+    /// The gate that unkeyed entries of the kind pass together, 0 when the kind has no limit.
     pub fn gate(&self) -> u64 {
+        let known = kind::registry();
+        let limited = known
+            .channel_of(self.lane)
+            .filter(|c| c.kind.max_concurrency.is_some());
+        limited.map_or(0, |c| gate::key(c.kind.id, ""))
+    }
+
+    /// The gate of this entry's own concurrency key; entries without one share the empty key.
+    pub fn own_gate(&self) -> u64 {
         let known = kind::registry();
         let Some(channel) = known.channel_of(self.lane) else {
             return 0;
         };
-        match self
+        let key = self
             .body
             .gate_key
-            .and_then(|d| unsafe { String::from_datum(d, false) })
-        {
-            Some(key) => gate::key(channel.kind.id, &key),
-            None if channel.kind.max_concurrency.is_some() => gate::key(channel.kind.id, ""),
-            None => 0,
+            .and_then(|d| unsafe { String::from_datum(d, false) });
+        if key.is_none() && channel.kind.max_concurrency.is_none() {
+            return 0;
         }
+        gate::key(channel.kind.id, &key.unwrap_or_default())
     }
 }
 

@@ -252,6 +252,9 @@ fn results(call: &Call, argument: usize, count: usize) -> Option<Vec<Value>> {
 }
 
 fn batch(count: usize, name: &str) {
+    if count == 0 {
+        invalid(format!("{name} is empty"), "Pass at least one.");
+    }
     if count > MAX_BATCH {
         invalid(
             format!("{name} has {count} elements"),

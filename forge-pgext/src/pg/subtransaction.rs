@@ -67,7 +67,8 @@ fn describe(error: CaughtError) -> (Option<CaughtError>, String) {
     }
 }
 
-/// Runs `work` as `role`; nothing in it can become another role. Settings it changes are put back.
+/// Runs `work` as `role`; nothing in it can become another role. It finds names by the search_path that the session
+/// started with. Settings it changes are put back.
 pub fn as_role(role: pg_sys::Oid, work: impl FnOnce()) {
     unsafe {
         let (mut user, mut context) = (pg_sys::Oid::INVALID, 0);
@@ -75,6 +76,17 @@ pub fn as_role(role: pg_sys::Oid, work: impl FnOnce()) {
         let nest = pg_sys::NewGUCNestLevel();
         // An error leaves the subtransaction, which restores both.
         pg_sys::SetUserIdAndSecContext(role, context | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32);
+        let path = pg_sys::GetConfigOptionResetString(c"search_path".as_ptr());
+        pg_sys::set_config_option(
+            c"search_path".as_ptr(),
+            path,
+            pg_sys::GucContext::PGC_USERSET,
+            pg_sys::GucSource::PGC_S_SESSION,
+            pg_sys::GucAction::GUC_ACTION_SAVE,
+            true,
+            0,
+            false,
+        );
         work();
         pg_sys::AtEOXact_GUC(false, nest);
         pg_sys::SetUserIdAndSecContext(user, context);
