@@ -38,8 +38,7 @@ pub fn enter(gate: u64, limit: u32, want: u32) -> u32 {
 /// Gives back places that were not needed after all, at once.
 pub fn return_unused(gate: u64, count: u32) {
     if count > 0 && shmem::present() {
-        // The abort callback would give them back again, so this is also done at commit only.
-        xact::leave_gate(gate, count);
+        xact::return_gate(gate, count);
     }
 }
 

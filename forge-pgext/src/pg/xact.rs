@@ -96,6 +96,23 @@ pub fn entered_gate(key: u64, count: u32) {
     PENDING.with_borrow_mut(|p| p.entered.push(step((key, count))));
 }
 
+/// Gives places back at once that this transaction has just taken and not used.
+pub fn return_gate(key: u64, count: u32) {
+    let subxact = unsafe { pg_sys::GetCurrentSubTransactionId() };
+    PENDING.with_borrow_mut(|p| {
+        let taken = p
+            .entered
+            .iter_mut()
+            .rev()
+            .find(|s| s.subxact == subxact && s.what.0 == key);
+        if let Some(step) = taken {
+            let returned = count.min(step.what.1);
+            step.what.1 -= returned;
+            shmem::with(|shared| shared.leave_gate(key, returned));
+        }
+    });
+}
+
 /// Gives places of a gate back when this transaction commits.
 pub fn leave_gate(key: u64, count: u32) {
     PENDING.with_borrow_mut(|p| p.left.push(step((key, count))));
