@@ -4,7 +4,9 @@
 //! Everything here can be rebuilt from tables and starts as zeroes, so a crash that re-initialises shared memory loses
 //! nothing. One LWLock protects all of it; it is held for arithmetic only, never across a call that can raise.
 
-use forge_core::frontier::{Frontier, Range};
+mod lanes;
+
+pub use lanes::{Loaded, Place, Seen};
 use pgrx::pg_sys;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
@@ -58,9 +60,14 @@ pub struct LaneCounts {
 struct Lane {
     database: u32,
     lane: i32,
-    /// 0 unused, 1 unknown (to be rebuilt), 2 valid.
+    /// Unused, unknown (to be rebuilt), known, or spilled (worked without shared memory).
     state: u32,
+    /// Changes when the lane becomes unknown.
+    epoch: u32,
     first_range: u32,
+    /// What was given back since the frontier was stored, newest first.
+    first_returned: u32,
+    returned_count: u32,
     xid: u64,
     seq: u64,
     /// Commits that added entries, and the value of that counter when a scan last found nothing more.
@@ -146,6 +153,7 @@ pub struct Shared {
     nodes: [Node; NODES],
     free_node: u32,
     fresh_nodes: u32,
+    used_nodes: u32,
     in_flight: [InFlight; IN_FLIGHT],
     databases: [Database; DATABASES],
     gates: [Gate; GATES],
@@ -241,283 +249,7 @@ fn spread(a: u32, b: u64) -> usize {
     h as usize
 }
 
-/// What a claim needs to know of a lane before it scans.
-#[derive(Clone, Copy, Debug)]
-pub struct LaneHint {
-    /// Nothing can be there: the last scan found it empty and no commit has added to it since.
-    pub empty: bool,
-    /// When its oldest waiting entry came, microseconds since 2000; 0 when unknown.
-    pub waiting_since: i64,
-}
-
-/// A lane's state as [`Shared::load`] gives it.
-pub enum Loaded {
-    /// No slot is free for this lane: work without shared memory.
-    Full,
-    /// To be rebuilt from the tables.
-    Unknown,
-    /// `enqueued` is to be handed back to [`Shared::save`].
-    Known {
-        frontier: Frontier,
-        enqueued: u64,
-        checkpoint_at: i64,
-    },
-}
-
 impl Shared {
-    fn lane_index(&mut self, lane: i32) -> Option<usize> {
-        let database = database();
-        let start = spread(database, lane as u64);
-        for i in 0..LANES {
-            let at = (start + i) % LANES;
-            let slot = &mut self.lanes[at];
-            if slot.state == 0 {
-                *slot = Lane {
-                    database,
-                    lane,
-                    state: 1,
-                    first_range: 0,
-                    xid: 0,
-                    seq: 0,
-                    enqueued: 1,
-                    seen: 0,
-                    seen_at: 0,
-                    waiting_since: 0,
-                    checkpoint_at: 0,
-                    counts: [0; COUNTS],
-                    window_at: 0,
-                    window: 0,
-                    window_before: 0,
-                };
-                return Some(at);
-            }
-            if slot.database == database && slot.lane == lane {
-                return Some(at);
-            }
-        }
-        None
-    }
-
-    /// A quick look before scanning. A lane is looked at again a second after it was seen empty, whatever the
-    /// counters say: prepared transactions commit without a callback of ours.
-    pub fn hint(&mut self, lane: i32, now: i64) -> LaneHint {
-        match self.lane_index(lane) {
-            Some(i) => {
-                let slot = &self.lanes[i];
-                let empty = slot.state == 2
-                    && slot.seen == slot.enqueued
-                    && (0..1_000_000).contains(&(now - slot.seen_at));
-                LaneHint {
-                    empty,
-                    waiting_since: if empty { 0 } else { slot.waiting_since },
-                }
-            }
-            None => LaneHint {
-                empty: false,
-                waiting_since: 0,
-            },
-        }
-    }
-
-    /// A lane's frontier.
-    pub fn load(&mut self, lane: i32) -> Loaded {
-        let Some(i) = self.lane_index(lane) else {
-            return Loaded::Full;
-        };
-        let slot = self.lanes[i];
-        if slot.state != 2 {
-            return Loaded::Unknown;
-        }
-        let mut ranges = Vec::new();
-        let mut at = slot.first_range;
-        while at != 0 {
-            let node = &self.nodes[at as usize - 1];
-            ranges.push(Range {
-                xid: node.range.xid,
-                from: node.range.from,
-                to: node.range.to,
-                skip: node.range.skip != 0,
-            });
-            at = node.next;
-        }
-        Loaded::Known {
-            frontier: Frontier {
-                xid: slot.xid,
-                seq: slot.seq,
-                ranges,
-            },
-            enqueued: slot.enqueued,
-            checkpoint_at: slot.checkpoint_at,
-        }
-    }
-
-    /// Stores a lane's frontier. `exhausted` is the counter that [`Self::load`] gave when the scan then found nothing
-    /// more, `waiting_since` the time of the last entry taken when more may follow.
-    pub fn save(
-        &mut self,
-        lane: i32,
-        frontier: &Frontier,
-        exhausted: Option<u64>,
-        waiting_since: i64,
-        now: i64,
-    ) {
-        let Some(i) = self.lane_index(lane) else {
-            return;
-        };
-        self.free_ranges(i);
-        let mut first = 0;
-        for range in frontier.ranges.iter().rev() {
-            let Some(node) = self.take_node() else {
-                self.lanes[i].first_range = first;
-                self.free_ranges(i);
-                self.lanes[i].state = 1;
-                return;
-            };
-            let raw = RawRange {
-                xid: range.xid,
-                from: range.from,
-                to: range.to,
-                skip: u32::from(range.skip),
-            };
-            self.nodes[node as usize - 1] = Node {
-                range: raw,
-                next: first,
-            };
-            first = node;
-        }
-        let slot = &mut self.lanes[i];
-        slot.state = 2;
-        slot.first_range = first;
-        slot.xid = frontier.xid;
-        slot.seq = frontier.seq;
-        if let Some(counter) = exhausted {
-            slot.seen = counter;
-            slot.seen_at = now;
-            slot.waiting_since = 0;
-        } else {
-            slot.seen = 0;
-            slot.waiting_since = waiting_since;
-        }
-    }
-
-    /// Notes when a checkpoint of the lane was written.
-    pub fn checkpointed(&mut self, lane: i32, at: i64) {
-        if let Some(i) = self.lane_index(lane) {
-            self.lanes[i].checkpoint_at = at;
-        }
-    }
-
-    fn take_node(&mut self) -> Option<u32> {
-        if self.free_node != 0 {
-            let node = self.free_node;
-            self.free_node = self.nodes[node as usize - 1].next;
-            return Some(node);
-        }
-        if (self.fresh_nodes as usize) < NODES {
-            self.fresh_nodes += 1;
-            return Some(self.fresh_nodes);
-        }
-        None
-    }
-
-    fn free_ranges(&mut self, lane: usize) {
-        let mut at = self.lanes[lane].first_range;
-        while at != 0 {
-            let next = self.nodes[at as usize - 1].next;
-            self.nodes[at as usize - 1].next = self.free_node;
-            self.free_node = at;
-            at = next;
-        }
-        self.lanes[lane].first_range = 0;
-    }
-
-    /// Gives rows back to a lane after the transaction that took them aborted.
-    pub fn give_back(&mut self, lane: i32, rows: &[(u64, u64)]) {
-        let Loaded::Known { mut frontier, .. } = self.load(lane) else {
-            return;
-        };
-        for &(xid, seq) in rows {
-            frontier.give_back(xid, seq);
-        }
-        self.save(lane, &frontier, None, 1, 0);
-        if let Some(i) = self.lane_index(lane) {
-            self.lanes[i].enqueued += 1;
-        }
-    }
-
-    /// A commit added entries to the lane.
-    pub fn enqueued(&mut self, lane: i32, now: i64) {
-        if let Some(i) = self.lane_index(lane) {
-            let slot = &mut self.lanes[i];
-            if slot.waiting_since == 0 {
-                slot.waiting_since = now;
-            }
-            slot.enqueued += 1;
-        }
-    }
-
-    /// Registers an uncommitted claim; `None` when all places are used.
-    pub fn begin_claim(
-        &mut self,
-        lane: i32,
-        lowest: Option<(u64, u64)>,
-        behind: bool,
-        at: i64,
-    ) -> Option<usize> {
-        let i = self.in_flight.iter().position(|c| c.used == 0)?;
-        let (xid, seq) = lowest.unwrap_or((u64::MAX, u64::MAX));
-        self.in_flight[i] = InFlight {
-            used: 1,
-            database: database(),
-            lane,
-            behind: u32::from(behind),
-            xid,
-            seq,
-            at,
-        };
-        Some(i)
-    }
-
-    /// Whether a lane has uncommitted claims.
-    pub fn has_claims(&self, lane: i32) -> bool {
-        let database = database();
-        self.in_flight
-            .iter()
-            .any(|c| c.used != 0 && c.database == database && c.lane == lane)
-    }
-
-    /// The claim committed or aborted.
-    pub fn end_claim(&mut self, place: usize) {
-        self.in_flight[place].used = 0;
-    }
-
-    /// The position below which every claim of the lane has committed and the time since which claims may reach above
-    /// it; `None` while that cannot be said.
-    pub fn committed_floor(
-        &self,
-        lane: i32,
-        frontier: &Frontier,
-        now: i64,
-    ) -> Option<(u64, u64, i64)> {
-        let database = database();
-        let (mut xid, mut seq, mut since) = (frontier.xid, frontier.seq, now);
-        for claim in self
-            .in_flight
-            .iter()
-            .filter(|c| c.used != 0 && c.database == database && c.lane == lane)
-        {
-            if claim.behind != 0 {
-                return None;
-            }
-            // The row just below the claim's lowest.
-            if (claim.xid, claim.seq) <= (xid, seq) {
-                (xid, seq) = (claim.xid, claim.seq - 1);
-            }
-            since = since.min(claim.at);
-        }
-        Some((xid, seq, since))
-    }
-
     fn database_index(&mut self) -> Option<usize> {
         let oid = database();
         let i = self
@@ -781,6 +513,29 @@ impl Shared {
 }
 
 impl Lane {
+    fn new(database: u32, lane: i32) -> Self {
+        Self {
+            database,
+            lane,
+            state: lanes::UNKNOWN,
+            epoch: 0,
+            first_range: 0,
+            first_returned: 0,
+            returned_count: 0,
+            xid: 0,
+            seq: 0,
+            enqueued: 1,
+            seen: 0,
+            seen_at: 0,
+            waiting_since: 0,
+            checkpoint_at: 0,
+            counts: [0; COUNTS],
+            window_at: 0,
+            window: 0,
+            window_before: 0,
+        }
+    }
+
     /// Starts a new window when the current one is over.
     fn roll_window(&mut self, now: i64) {
         let passed = (now - self.window_at).div_euclid(WINDOW_US);

@@ -35,7 +35,7 @@ impl Operator {
             Self::Int4Eq => (3, 65),
             Self::Int8Eq => (3, 467),
             Self::Int8Gt => (5, 470),
-            Self::Int8Le => (2, 472),
+            Self::Int8Le => (2, 471),
             Self::UuidEq => (3, 2956),
         }
     }
