@@ -3,6 +3,14 @@
 //! Every command talks to the database of the configuration (or `--database-url`); tables are for people, `--json` is
 //! for programs. Exit status: 0 done, 1 refused or not found, 2 wrong usage, 64 wrong configuration, 69 database away.
 
+/// Prints a line to standard output. A reader that has gone away, such as `head`, is no error.
+macro_rules! say {
+    ($($line:tt)*) => {{
+        use std::io::Write;
+        let _ = writeln!(std::io::stdout(), $($line)*);
+    }};
+}
+
 mod arguments;
 mod config;
 mod console;
@@ -65,9 +73,9 @@ async fn dispatch(arguments: Arguments) -> ExitCode {
 fn version(json: bool) -> Result<(), Failure> {
     let version = env!("CARGO_PKG_VERSION");
     if json {
-        println!("{}", serde_json::json!({ "version": version }));
+        say!("{}", serde_json::json!({ "version": version }));
     } else {
-        println!("forge-daemon {version}");
+        say!("forge-daemon {version}");
     }
     Ok(())
 }

@@ -163,3 +163,145 @@ async fn wrong_method(request: Request) -> Problem {
     );
     Problem::request(StatusCode::METHOD_NOT_ALLOWED, detail)
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::{body::Body, http::Request, response::Response};
+    use http_body_util::BodyExt;
+    use serde_json::Value;
+    use tower::ServiceExt;
+
+    use super::*;
+    use crate::app::Phase;
+
+    async fn send(
+        context: &Context,
+        request: axum::http::request::Builder,
+        body: &str,
+    ) -> Response {
+        let request = request.body(Body::from(body.to_owned())).unwrap();
+        router(Arc::new(Door::new(context)))
+            .oneshot(request)
+            .await
+            .unwrap()
+    }
+
+    async fn problem(response: Response) -> (u16, Value) {
+        let status = response.status().as_u16();
+        assert_eq!(
+            response.headers()["content-type"],
+            "application/problem+json"
+        );
+        let id = response.headers()["x-request-id"]
+            .to_str()
+            .unwrap()
+            .to_owned();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        let document: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(document["request_id"], id);
+        assert_eq!(document["status"], status);
+        (status, document)
+    }
+
+    #[tokio::test]
+    async fn unknown_paths_and_methods_are_problems() {
+        let context = Context::unconnected();
+        let request = Request::get("/nope").header("x-request-id", "r-1");
+        let (status, document) = problem(send(&context, request, "").await).await;
+        assert_eq!(
+            (status, &document["code"], &document["request_id"]),
+            (404, &"ZF001".into(), &"r-1".into())
+        );
+        let response = send(&context, Request::put("/v1/jobs"), "").await;
+        assert_eq!(response.headers()["allow"], "GET,HEAD,POST");
+        assert_eq!(problem(response).await.0, 405);
+    }
+
+    #[tokio::test]
+    async fn without_the_database_nothing_is_accepted() {
+        let context = Context::unconnected();
+        let enqueue = || Request::post("/v1/jobs").header("content-type", "application/json");
+        let response = send(&context, enqueue(), r#"{"kind":"a"}"#).await;
+        assert!(response.headers().contains_key("retry-after"));
+        let (status, document) = problem(response).await;
+        assert_eq!((status, &document["code"]), (503, &"ZF007".into()));
+        assert_eq!(
+            problem(send(&context, Request::get("/readyz"), "").await)
+                .await
+                .0,
+            503
+        );
+        assert_eq!(
+            send(&context, Request::get("/healthz"), "")
+                .await
+                .status()
+                .as_u16(),
+            200
+        );
+    }
+
+    #[tokio::test]
+    async fn bad_bodies_are_refused_before_the_database_is_asked() {
+        let context = Context::unconnected();
+        let enqueue = |media| Request::post("/v1/jobs").header("content-type", media);
+        assert_eq!(
+            problem(send(&context, enqueue("text/plain"), "{}").await)
+                .await
+                .0,
+            415
+        );
+        assert_eq!(
+            problem(send(&context, enqueue("application/json"), "{").await)
+                .await
+                .0,
+            400
+        );
+        let large = Request::post("/v1/jobs")
+            .header("content-type", "application/json")
+            .header("content-length", "9999999999");
+        assert_eq!(problem(send(&context, large, "").await).await.0, 413);
+    }
+
+    #[tokio::test]
+    async fn a_draining_node_refuses_but_lives() {
+        let context = Context::unconnected();
+        context.enter(Phase::Draining);
+        let response = send(&context, Request::get("/v1/jobs"), "").await;
+        assert_eq!(response.headers()["connection"], "close");
+        assert_eq!(problem(response).await.0, 503);
+        assert_eq!(
+            problem(send(&context, Request::get("/readyz"), "").await)
+                .await
+                .0,
+            503
+        );
+        assert_eq!(
+            send(&context, Request::get("/healthz"), "")
+                .await
+                .status()
+                .as_u16(),
+            200
+        );
+    }
+
+    #[tokio::test]
+    async fn without_the_gateway_role_only_health_is_served() {
+        let mut context = Context::unconnected();
+        let mut config = (*context.config).clone();
+        config.node.roles = vec![Role::Worker];
+        context.config = Arc::new(config);
+        assert_eq!(
+            problem(send(&context, Request::get("/v1/jobs"), "").await)
+                .await
+                .0,
+            404
+        );
+        assert_eq!(
+            send(&context, Request::get("/healthz"), "")
+                .await
+                .status()
+                .as_u16(),
+            200
+        );
+    }
+}

@@ -87,3 +87,30 @@ fn address(advertised: Option<&String>, bound: Option<SocketAddr>) -> Option<Str
     let bound = bound?;
     Some(advertised.cloned().unwrap_or_else(|| bound.to_string()))
 }
+
+#[cfg(test)]
+impl Context {
+    /// A context whose database is never there.
+    pub(crate) fn unconnected() -> Self {
+        let mut config = Config::default();
+        config.database.url = crate::config::Secret::new("postgres://nobody@127.0.0.1:1/nothing");
+        let db = Db::new(&config.database).expect("the URL is well-formed");
+        Self {
+            config: Arc::new(config),
+            db,
+            wakeups: Wakeups::default(),
+            natives: Arc::default(),
+            addresses: Addresses::default(),
+            tasks: Tasks::new(),
+            drain: CancellationToken::new(),
+            force: CancellationToken::new(),
+            asked: CancellationToken::new(),
+            phase: Arc::new(watch::Sender::new(Phase::Active)),
+        }
+    }
+
+    /// Puts the node into `phase`.
+    pub(crate) fn enter(&self, phase: Phase) {
+        self.phase.send_replace(phase);
+    }
+}

@@ -19,7 +19,7 @@ pub(super) fn run(target: &Target, what: &Config) -> Result<(), Failure> {
                     .map_err(|error| Failure::Refused(error.to_string()))?;
                 print_json(&effective);
             } else {
-                println!("the configuration is right");
+                say!("the configuration is right");
             }
         }
     }

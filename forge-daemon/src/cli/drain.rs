@@ -32,9 +32,9 @@ pub(super) async fn run(target: &Target, drain: Drain) -> Result<(), Failure> {
     if target.json {
         table::print_json(&json!({ "drained": which, "stopped": stopped }));
     } else if stopped {
-        println!("{} has stopped", table::cell(&which));
+        say!("{} has stopped", table::cell(&which));
     } else {
-        println!("{} was asked to drain", table::cell(&which));
+        say!("{} was asked to drain", table::cell(&which));
     }
     if stopped || wait.is_zero() {
         Ok(())

@@ -115,11 +115,11 @@ async fn show(console: &mut Console, id: Uuid) -> Result<(), Failure> {
         .iter()
         .filter(|(name, value)| *name != "attempts" && !value.is_null())
     {
-        println!("{name:<17} {}", table::cell(value));
+        say!("{name:<17} {}", table::cell(value));
     }
     let attempts = job["attempts"].as_array().cloned().unwrap_or_default();
     if !attempts.is_empty() {
-        println!("\n{}", table::render(&attempts, &ATTEMPTS));
+        say!("\n{}", table::render(&attempts, &ATTEMPTS));
     }
     Ok(())
 }
@@ -154,7 +154,7 @@ async fn enqueue(console: &mut Console, job: &Enqueue) -> Result<(), Failure> {
     if console.json {
         table::print_json(&json!({ "job_id": id }));
     } else {
-        println!("{}", table::cell(&id));
+        say!("{}", table::cell(&id));
     }
     Ok(())
 }
@@ -175,12 +175,12 @@ async fn each(console: &mut Console, ids: &[Uuid], action: &str) -> Result<(), F
     if refused == 0 {
         return Ok(());
     }
-    let why = match action {
-        "retry" => "unknown, or neither dead nor waiting",
-        _ => "unknown, or ended already",
+    let (participle, why) = match action {
+        "retry" => ("retried", "unknown, or neither dead nor waiting"),
+        _ => ("cancelled", "unknown, or ended already"),
     };
     Err(Failure::Refused(format!(
-        "{refused} of {} jobs could not {action}: {why}",
+        "{refused} of {} jobs could not be {participle}: {why}",
         ids.len()
     )))
 }
@@ -197,7 +197,7 @@ async fn redrive(
     if console.json {
         table::print_json(&json!({ "redriven": count }));
     } else {
-        println!("{count} jobs are ready again");
+        say!("{count} jobs are ready again");
     }
     Ok(())
 }

@@ -36,7 +36,7 @@ pub(super) async fn run(target: &Target, what: Schedules) -> Result<(), Failure>
             if console.json {
                 table::print_json(&json!({ "job_id": id }));
             } else {
-                println!("{}", table::cell(&id));
+                say!("{}", table::cell(&id));
             }
         }
     }

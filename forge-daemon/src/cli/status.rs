@@ -35,7 +35,7 @@ pub(super) async fn show(target: &Target) -> Result<(), Failure> {
         table::print_json(&status);
         return Ok(());
     }
-    println!(
+    say!(
         "forge {} in database {} (PostgreSQL {}, preload {}, background worker {})",
         table::cell(&status["version"]),
         table::cell(&status["database"]),
@@ -47,7 +47,7 @@ pub(super) async fn show(target: &Target) -> Result<(), Failure> {
     section("leaders", &status["leaders"], &LEADERS);
     section("queues", &status["backlog"], &QUEUES);
     for warning in list(&status["warnings"]) {
-        println!(
+        say!(
             "\nwarning: {}\n   hint: {}",
             table::cell(&warning["message"]),
             table::cell(&warning["hint"])
@@ -59,9 +59,9 @@ pub(super) async fn show(target: &Target) -> Result<(), Failure> {
 fn section(title: &str, rows: &Value, columns: &[&str]) {
     let rows = list(rows);
     if rows.is_empty() {
-        println!("\n{title}: none");
+        say!("\n{title}: none");
     } else {
-        println!("\n{title}\n{}", table::render(rows, columns));
+        say!("\n{title}\n{}", table::render(rows, columns));
     }
 }
 

@@ -8,15 +8,15 @@ pub(super) fn print(json: bool, rows: &[Value], columns: &[&str]) {
     if json {
         print_json(&Value::Array(rows.to_vec()));
     } else if rows.is_empty() {
-        println!("none");
+        say!("none");
     } else {
-        println!("{}", render(rows, columns));
+        say!("{}", render(rows, columns));
     }
 }
 
 /// Prints one JSON value over several lines.
 pub(super) fn print_json(value: &Value) {
-    println!("{value:#}");
+    say!("{value:#}");
 }
 
 /// The table as text.

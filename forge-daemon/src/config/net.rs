@@ -25,7 +25,7 @@ pub struct Http {
     pub body_limit: Bytes,
     /// Longest a request may take, body included.
     pub request_timeout: Span,
-    /// Longest a client may take to send its request line and headers.
+    /// Longest a client may take to send its request line and headers, and how long an idle connection is kept.
     pub header_timeout: Span,
     /// Longest pause between two pieces of a request body.
     pub body_idle_timeout: Span,
@@ -46,7 +46,7 @@ impl Default for Http {
             advertise: None,
             body_limit: Bytes::mib(8),
             request_timeout: Span::secs(30),
-            header_timeout: Span::secs(10),
+            header_timeout: Span::secs(30),
             body_idle_timeout: Span::secs(10),
             max_connections: 4096,
             max_requests: 1024,

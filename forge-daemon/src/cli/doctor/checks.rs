@@ -17,8 +17,7 @@ const CLOCK: Query = Query::new(
 );
 const LIMITS: Query = Query::new(
     "limits",
-    "SELECT current_setting('server_version_num')::int4, current_setting('max_connections')::int4, \
-            current_setting('shared_preload_libraries')",
+    "SELECT current_setting('server_version_num')::int4, current_setting('max_connections')::int4",
     &[],
 );
 const ROLES: Query = Query::new(
@@ -84,7 +83,6 @@ async fn server(config: &Config, db: &Db) -> Vec<Finding> {
         return Vec::new();
     };
     let (version, connections): (i32, i32) = (row.get(0), row.get(1));
-    let preloaded: String = row.get(2);
     let mut findings = vec![match version / 10_000 {
         15..=18 => Finding::ok("server", format!("PostgreSQL {}", version / 10_000)),
         other => Finding::fail(
@@ -93,12 +91,6 @@ async fn server(config: &Config, db: &Db) -> Vec<Finding> {
             "use PostgreSQL 15, 16, 17 or 18",
         ),
     }];
-    findings.push(if preloaded.split(',').any(|library| library.trim().trim_matches('"') == "forge") {
-        Finding::ok("preload", "forge is in shared_preload_libraries")
-    } else {
-        let hint = "add forge to shared_preload_libraries and restart the server: claims and wake-ups get faster";
-        Finding::warn("preload", format!("shared_preload_libraries is '{preloaded}'"), hint)
-    });
     let wanted = config.database.pool_size + 1;
     if usize::try_from(connections).unwrap_or(0) < wanted + 5 {
         let found =
@@ -162,7 +154,10 @@ async fn clock(db: &Db) -> Option<Finding> {
     Some(if skew.abs() < SKEW {
         Finding::ok(
             "clock",
-            format!("{:+.0} ms from the database's", skew * 1000.0),
+            format!(
+                "{:+.0} ms from the database's",
+                (skew * 1000.0).round() + 0.0
+            ),
         )
     } else {
         Finding::warn(
@@ -245,10 +240,14 @@ async fn status(db: &Db) -> Vec<Finding> {
     let nodes = status["nodes"].as_array().map_or(0, Vec::len);
     let mut findings: Vec<Finding> = warnings
         .iter()
-        // Preload is looked at above, also where the extension is not there to say it.
-        .filter(|warning| warning["code"] != "no_preload")
         .map(|warning| Finding::warn("status", text(&warning["message"]), text(&warning["hint"])))
         .collect();
+    if status["preload"] == true {
+        findings.push(Finding::ok(
+            "preload",
+            "forge is in shared_preload_libraries",
+        ));
+    }
     if nodes > 0 {
         findings.push(Finding::ok("nodes", format!("{nodes} registered")));
     }

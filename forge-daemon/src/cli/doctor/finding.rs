@@ -55,9 +55,9 @@ impl Finding {
             Level::Warn => "warn",
             Level::Fail => "FAIL",
         };
-        println!("{mark}  {:<12} {}", self.check, self.found);
+        say!("{mark}  {:<12} {}", self.check, self.found);
         if let Some(hint) = &self.hint {
-            println!("      {:<12} → {hint}", "");
+            say!("      {:<12} → {hint}", "");
         }
     }
 }
