@@ -112,9 +112,15 @@ async fn pardon(State(receiver): State<Arc<Receiver>>) -> Json<Value> {
     Json(json!({ "pardoned": receiver.ledger().pardon() }))
 }
 
-/// What a job of the example carries; the rest is of no interest here.
+/// What Forge sends: the job's id, kind, attempt and arguments.
 #[derive(Deserialize)]
-struct Job {
+struct Call {
+    args: Delivery,
+}
+
+/// The arguments of every job a webhook makes; the payload is of no interest here.
+#[derive(Deserialize)]
+struct Delivery {
     event: String,
     delivery_id: Uuid,
 }
@@ -132,8 +138,8 @@ async fn take(State(receiver): State<Arc<Receiver>>, headers: HeaderMap, body: B
             );
         }
     };
-    let job = match serde_json::from_slice::<Job>(&body) {
-        Ok(job) => job,
+    let job = match serde_json::from_slice::<Call>(&body) {
+        Ok(call) => call.args,
         Err(error) => {
             receiver.ledger().refuse();
             return problem(StatusCode::UNPROCESSABLE_ENTITY, &error.to_string());

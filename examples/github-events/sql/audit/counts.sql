@@ -24,8 +24,12 @@ SELECT count(*) FROM job WHERE state = 'dead';
 SELECT count(*) FROM job WHERE state = 'cancelled';
 
 -- retries
--- Attempts after a job's first.
-SELECT count(*) - count(DISTINCT job_id) FROM attempt;
+-- Attempts that failed or were lost with their node: each was followed by another.
+SELECT count(*) FROM attempt WHERE outcome IN ('failed', 'lost');
+
+-- orphaned
+-- Of these, the ones that were running on the killed node.
+SELECT count(*) FROM attempt WHERE outcome = 'lost';
 
 -- once
 -- Deliveries with exactly one effect.

@@ -58,7 +58,6 @@ pub struct Run {
     pub(super) planned: usize,
     pub(super) dead_before: i64,
     pub(super) redriven: i64,
-    pub(super) orphaned: i64,
     pub(super) third: Uuid,
     pub(super) names: BTreeMap<Uuid, String>,
     pub(super) seconds: f64,

@@ -158,11 +158,7 @@ impl Numbers<'_> {
                 report.failed.values().sum(),
                 &format!("receiver: {}", failed.join(", ")),
             ),
-            said(
-                "  running on the killed node",
-                self.run.orphaned.unsigned_abs(),
-                "forge.jobs, right after kill -9",
-            ),
+            counted("  lost with the killed node", "orphaned")?,
             said(
                 "dead, then redriven",
                 self.run.redriven.unsigned_abs(),
