@@ -60,6 +60,9 @@ fn unreachable(error: &Error) -> Finding {
         Some("28P01" | "28000") => {
             "check user and password in database.url, and pg_hba.conf on the server"
         }
+        Some("08P01") => {
+            "this looks like a pooler in transaction mode: set database.prepared_statements = false and database.listen_url"
+        }
         Some("3D000") => "create the database, or correct its name in database.url",
         _ => {
             "check host and port in database.url, and that the server accepts connections from here"
