@@ -51,7 +51,7 @@ CREATE TABLE forge_private.lease_event (
 CREATE INDEX lease_event_lease ON forge_private.lease_event (lease);
 
 -- What became of an entry that was handed out or withdrawn:
--- 1 completed, 2 cancelled, 10 failed, 11 released, 12 snoozed, 13 lost, 14 parked, 15 superseded.
+-- 1 completed, 2 cancelled, 10 failed, 11 released, 12 snoozed, 13 lost, 14 parked.
 -- Up to 9 the job ends with it; from 10 the job goes on as another entry or a deferred row.
 CREATE TABLE forge_private.attempt (
     id uuid NOT NULL,

@@ -96,7 +96,7 @@ impl Frontier {
         let ranges = &self.ranges;
         taken.exhausted = true;
         source.after(xid, seq, &mut |x, s, entry| {
-            if x == view.own || ranges.iter().any(|r| r.covers(x, s)) {
+            if x == view.own || covering(ranges, x, s).is_some() {
                 return true;
             }
             if left == 0 {
@@ -155,73 +155,154 @@ impl Frontier {
         let now = self.xid;
         let passed = view.open.iter().chain(own.iter().filter(|x| **x != 0));
         for &xid in passed.filter(|x| before < **x && **x < now) {
-            if !self.ranges.iter().any(|r| r.xid == xid && !r.skip) {
-                self.insert(Range {
-                    xid,
-                    from: 0,
-                    to: u64::MAX,
-                    skip: false,
-                });
+            self.pass(xid);
+        }
+    }
+
+    /// Catches up with what is known to have been taken since this frontier was written down: `taken` says so of any
+    /// visible entry above the position or in a range, and none above `highest` was. The snapshot of `view` must be newer
+    /// than all of that.
+    pub fn catch_up<S: Source>(
+        &mut self,
+        source: &mut S,
+        view: View<'_>,
+        highest: Option<(u64, u64)>,
+        taken: &mut dyn FnMut(u64, u64, &S::Entry) -> bool,
+    ) {
+        let mut known = Vec::new();
+        for range in self.ranges.iter().filter(|r| !r.skip) {
+            source.of_transaction(range.xid, range.from, range.to, &mut |x, s, entry| {
+                if taken(x, s, entry) {
+                    known.push((x, s));
+                }
+                true
+            });
+        }
+        for (xid, seq) in known {
+            self.take_one(xid, seq);
+        }
+        let before = (self.xid, self.seq);
+        let Some(highest) = highest.filter(|h| *h > before) else {
+            return;
+        };
+        let mut holes = Vec::new();
+        let ranges = &self.ranges;
+        source.after(before.0, before.1, &mut |x, s, entry| {
+            let waits = x != view.own && covering(ranges, x, s).is_none() && !taken(x, s, entry);
+            if waits && (x, s) < highest {
+                holes.push((x, s));
             }
+            (x, s) < highest
+        });
+        (self.xid, self.seq) = highest;
+        for (xid, seq) in holes {
+            self.give_back(xid, seq);
+        }
+        self.pass_open(view, before.0);
+        self.tidy();
+    }
+
+    /// Notes that the position goes past a transaction in progress, whose entries are all still to be taken, but for
+    /// those taken out of turn.
+    pub fn pass(&mut self, xid: u64) {
+        let start = self.ranges.partition_point(|r| r.xid < xid);
+        let end = self.ranges.partition_point(|r| r.xid <= xid);
+        let known = &self.ranges[start..end];
+        if known.iter().any(|r| !r.skip) {
+            return;
+        }
+        let ends = known
+            .iter()
+            .map(|r| (r.from, r.to))
+            .chain([(u64::MAX, u64::MAX)]);
+        let mut from = 0;
+        let gaps: Vec<Range> = ends
+            .filter_map(|(to, next)| {
+                let gap = Range {
+                    xid,
+                    from,
+                    to,
+                    skip: false,
+                };
+                from = next;
+                (gap.from < gap.to).then_some(gap)
+            })
+            .collect();
+        gaps.into_iter().for_each(|gap| self.insert(gap));
+    }
+
+    /// Whether an entry is still to be taken.
+    pub fn waits(&self, xid: u64, seq: u64) -> bool {
+        match covering(&self.ranges, xid, seq) {
+            Some(i) => !self.ranges[i].skip,
+            None => (xid, seq) > (self.xid, self.seq),
         }
     }
 
     /// Takes one given entry out of turn; false when it has been taken already.
     pub fn take_one(&mut self, xid: u64, seq: u64) -> bool {
-        let at = self.ranges.iter().position(|r| r.covers(xid, seq));
-        match at {
-            Some(i) if self.ranges[i].skip => false,
-            Some(i) => {
-                let range = self.ranges.remove(i);
-                self.insert(Range {
-                    to: seq - 1,
-                    ..range
-                });
-                self.insert(Range { from: seq, ..range });
-                true
-            }
-            None if (xid, seq) <= (self.xid, self.seq) => false,
-            None => {
-                self.insert(Range {
-                    xid,
-                    from: seq - 1,
-                    to: seq,
-                    skip: true,
-                });
-                true
-            }
+        if !self.waits(xid, seq) {
+            return false;
         }
+        match covering(&self.ranges, xid, seq) {
+            Some(i) => self.split(i, seq),
+            None => self.add(xid, seq, true),
+        }
+        true
     }
 
     /// Undoes the taking of one entry.
     pub fn give_back(&mut self, xid: u64, seq: u64) {
-        if let Some(i) = self
+        self.forget_skip(xid, seq);
+        if (xid, seq) <= (self.xid, self.seq) && covering(&self.ranges, xid, seq).is_none() {
+            self.add(xid, seq, false);
+        }
+    }
+
+    /// An entry that was taken out of turn ahead of the position will never be seen again.
+    pub fn forget_skip(&mut self, xid: u64, seq: u64) {
+        match covering(&self.ranges, xid, seq) {
+            Some(i) if self.ranges[i].skip => self.split(i, seq),
+            _ => {}
+        }
+    }
+
+    /// Takes one entry out of the range that covers it.
+    fn split(&mut self, at: usize, seq: u64) {
+        let range = self.ranges.remove(at);
+        self.insert(Range {
+            to: seq - 1,
+            ..range
+        });
+        self.insert(Range { from: seq, ..range });
+    }
+
+    /// Adds one entry that no range covers: to its neighbours, or as a range of its own.
+    fn add(&mut self, xid: u64, seq: u64, skip: bool) {
+        let at = self
             .ranges
-            .iter()
-            .position(|r| r.skip && r.covers(xid, seq))
+            .partition_point(|r| (r.xid, r.from) < (xid, seq));
+        let alike = |r: &&mut Range| r.xid == xid && r.skip == skip;
+        let before = at.checked_sub(1).and_then(|i| self.ranges.get_mut(i));
+        if let Some(range) = before.filter(alike).filter(|r| r.to == seq - 1) {
+            range.to = seq;
+            return;
+        }
+        if let Some(range) = self
+            .ranges
+            .get_mut(at)
+            .filter(alike)
+            .filter(|r| r.from == seq)
         {
-            let range = self.ranges.remove(i);
-            self.insert(Range {
-                to: seq - 1,
-                ..range
-            });
-            self.insert(Range { from: seq, ..range });
+            range.from = seq - 1;
+            return;
         }
-        if (xid, seq) <= (self.xid, self.seq) && !self.ranges.iter().any(|r| r.covers(xid, seq)) {
-            let touching = self.ranges.iter_mut().find(|r| {
-                r.xid == xid && !r.skip && (r.to == seq - 1 || (r.from == seq && r.to != u64::MAX))
-            });
-            match touching {
-                Some(range) if range.to == seq - 1 => range.to = seq,
-                Some(range) => range.from = seq - 1,
-                None => self.insert(Range {
-                    xid,
-                    from: seq - 1,
-                    to: seq,
-                    skip: false,
-                }),
-            }
-        }
+        self.insert(Range {
+            xid,
+            from: seq - 1,
+            to: seq,
+            skip,
+        });
     }
 
     fn insert(&mut self, range: Range) {
@@ -238,6 +319,17 @@ impl Frontier {
         let (xid, seq) = (self.xid, self.seq);
         self.ranges
             .retain(|r| !r.skip || (r.xid, r.to) > (xid, seq));
+    }
+
+    /// This frontier as it was before anything at or above `floor` was taken in turn. What was taken out of turn there
+    /// is left out: it is to be known otherwise.
+    pub fn below(mut self, floor: (u64, u64)) -> Self {
+        if floor < (self.xid, self.seq) {
+            (self.xid, self.seq) = floor;
+        }
+        self.ranges
+            .retain(|r| !r.skip && (r.xid, r.from) < (self.xid, self.seq));
+        self
     }
 
     /// The ranges as bytes, to be stored beside the position.
@@ -266,6 +358,13 @@ impl Frontier {
             .collect();
         Self { xid, seq, ranges }
     }
+}
+
+/// Index of the range that covers an entry.
+fn covering(ranges: &[Range], xid: u64, seq: u64) -> Option<usize> {
+    let after = ranges.partition_point(|r| (r.xid, r.from) < (xid, seq));
+    let at = after.checked_sub(1)?;
+    ranges[at].covers(xid, seq).then_some(at)
 }
 
 #[cfg(test)]
@@ -325,8 +424,12 @@ mod tests {
         Abort(usize),
         Take(usize),
         GiveBack(usize),
+        Settle,
         TakeOne(usize),
+        Cancel(usize),
         Store,
+        Checkpoint,
+        Crash,
     }
 
     fn action() -> impl Strategy<Value = Action> {
@@ -337,8 +440,12 @@ mod tests {
             any::<usize>().prop_map(Action::Abort),
             (1..6usize).prop_map(Action::Take),
             any::<usize>().prop_map(Action::GiveBack),
+            Just(Action::Settle),
             any::<usize>().prop_map(Action::TakeOne),
+            any::<usize>().prop_map(Action::Cancel),
             Just(Action::Store),
+            Just(Action::Checkpoint),
+            Just(Action::Crash),
         ]
     }
 
@@ -346,7 +453,7 @@ mod tests {
         (!set.is_empty()).then(|| *set.iter().nth(n % set.len()).unwrap())
     }
 
-    fn take(log: &Log, frontier: &mut Frontier, want: usize) -> Vec<(u64, u64)> {
+    fn take(log: &Log, frontier: &mut Frontier, want: usize) -> (Vec<(u64, u64)>, Taken) {
         let open: Vec<u64> = log.open.iter().copied().collect();
         let view = View {
             open: &open,
@@ -354,8 +461,8 @@ mod tests {
             xmax: log.next_xid + 1,
         };
         let mut got = Vec::new();
-        frontier.take(&mut { log }, view, want, &mut |x, s, _| got.push((x, s)));
-        got
+        let outcome = frontier.take(&mut { log }, view, want, &mut |x, s, _| got.push((x, s)));
+        (got, outcome)
     }
 
     proptest! {
@@ -366,6 +473,10 @@ mod tests {
             let mut frontier = Frontier::default();
             let mut taken: BTreeSet<(u64, u64)> = BTreeSet::new();
             let mut seq = 0;
+            let mut stored = Frontier::default();
+            // Taken by claims that have not committed, and whether any reached behind the position.
+            let mut flight: BTreeSet<(u64, u64)> = BTreeSet::new();
+            let mut behind = false;
             for action in actions {
                 match action {
                     Action::Begin => { log.next_xid += 1; log.open.insert(log.next_xid); }
@@ -377,29 +488,70 @@ mod tests {
                         log.open.remove(&xid);
                         log.aborted.insert(xid);
                     },
-                    Action::Take(n) => for entry in take(&log, &mut frontier, n) {
-                        prop_assert!(taken.insert(entry), "{entry:?} taken twice");
-                    },
-                    Action::GiveBack(n) => if !taken.is_empty() {
-                        let entry = *taken.iter().nth(n % taken.len()).unwrap();
+                    Action::Take(n) => {
+                        let (entries, outcome) = take(&log, &mut frontier, n);
+                        behind |= outcome.behind;
+                        for entry in entries {
+                            prop_assert!(taken.insert(entry), "{entry:?} taken twice");
+                            flight.insert(entry);
+                        }
+                    }
+                    Action::GiveBack(n) => if let Some(entry) = flight.iter().nth(n % flight.len().max(1)).copied() {
+                        flight.remove(&entry);
                         taken.remove(&entry);
                         frontier.give_back(entry.0, entry.1);
                     },
+                    Action::Settle => {
+                        flight.clear();
+                        behind = false;
+                    }
                     Action::TakeOne(n) => {
                         let visible: Vec<_> = log.entries.keys().filter(|k| log.visible(k.0)).copied().collect();
                         if !visible.is_empty() {
                             let entry = visible[n % visible.len()];
-                            prop_assert_eq!(frontier.take_one(entry.0, entry.1), taken.insert(entry));
+                            let got = frontier.take_one(entry.0, entry.1);
+                            prop_assert_eq!(got, taken.insert(entry));
+                            if got {
+                                flight.insert(entry);
+                                behind = true;
+                            }
+                        }
+                    }
+                    Action::Cancel(n) => {
+                        let visible: Vec<_> = log.entries.keys().filter(|k| log.visible(k.0)).copied().collect();
+                        if !visible.is_empty() {
+                            let (xid, seq) = visible[n % visible.len()];
+                            prop_assert_eq!(frontier.waits(xid, seq), !taken.contains(&(xid, seq)));
+                            if frontier.take_one(xid, seq) {
+                                log.entries.remove(&(xid, seq));
+                                frontier.forget_skip(xid, seq);
+                            }
                         }
                     }
                     Action::Store => {
                         let stored = Frontier::decode(frontier.xid, frontier.seq, &frontier.encode());
                         prop_assert_eq!(&stored, &frontier);
                     }
+                    Action::Checkpoint => if !behind {
+                        let floor = flight.first().map_or((frontier.xid, frontier.seq), |l| (l.0, l.1 - 1));
+                        stored = frontier.clone().below(floor);
+                    },
+                    Action::Crash => {
+                        taken.retain(|entry| !flight.contains(entry));
+                        flight.clear();
+                        behind = false;
+                        let open: Vec<u64> = log.open.iter().copied().collect();
+                        let view = View { open: &open, own: 0, xmax: log.next_xid + 1 };
+                        frontier = stored.clone();
+                        let highest = taken.iter().max().copied();
+                        frontier.catch_up(&mut &log, view, highest, &mut |x, s, _| taken.contains(&(x, s)));
+                    }
                 }
+                let ordered = frontier.ranges.windows(2).all(|w| (w[0].xid, w[0].to) <= (w[1].xid, w[1].from));
+                prop_assert!(ordered, "{:?}", frontier.ranges);
             }
             log.open.clear();
-            for entry in take(&log, &mut frontier, usize::MAX) {
+            for entry in take(&log, &mut frontier, usize::MAX).0 {
                 prop_assert!(taken.insert(entry), "{entry:?} taken twice at the end");
             }
             let all: BTreeSet<_> = log.entries.keys().filter(|k| log.visible(k.0)).copied().collect();

@@ -1,10 +1,12 @@
 //! Withdrawing jobs: cancelling one, retrying one now, emptying lanes.
 
-use super::entry::{self, Entry};
+use super::entry::{self, Body, Entry};
 use super::finish::{self, CANCELLED};
+use super::recover::Attempts;
 use super::{deferred, lane, lease, running};
 use crate::pg::function::{Call, Value, uuid_datum};
-use crate::pg::snapshot::Snapshot;
+use crate::pg::shmem::Count;
+use crate::pg::snapshot::{Snapshot, own_xid};
 use crate::pg::{extra, spi, xact};
 use pgrx::PgBuiltInOids;
 use pgrx::pg_sys::Datum;
@@ -13,30 +15,54 @@ use uuid::Uuid;
 /// How many entries one purge takes off a lane at a time.
 const PURGE_BATCH: usize = 10_000;
 
-/// The job's entry that has not come to an end, waiting or handed out: the newest without an attempt row.
-pub fn waiting_entry(id: &Uuid, snapshot: &Snapshot) -> Option<Entry> {
-    let mut newest: Option<Entry> = None;
-    entry::for_each_of_job(id, snapshot, |entry| {
-        if newest.as_ref().is_none_or(|n| n.seq < entry.seq) {
-            newest = Some(entry);
+/// The job's entry that has not come to an end, waiting or handed out.
+fn live_entry(id: &Uuid) -> Option<Entry> {
+    let snapshot = Snapshot::latest();
+    let attempts = Attempts::open(&snapshot);
+    let mut live = None;
+    entry::for_each_of_job(id, &snapshot, |entry| {
+        if entry.lane >= 0 && !attempts.has(Some(*id), entry.seq) {
+            live = Some(entry);
         }
     });
-    newest.filter(|e| !has_ended(id, e.seq))
+    live
 }
 
-fn has_ended(id: &Uuid, seq: u64) -> bool {
-    spi::query(
-        "SELECT 1 FROM forge_private.attempt WHERE id = $1 AND seq = $2",
-        &[
-            (PgBuiltInOids::UUIDOID.value(), Some(uuid_datum(id))),
-            (
-                PgBuiltInOids::INT8OID.value(),
-                Some(Datum::from(seq as i64)),
-            ),
-        ],
-        |_| {},
-    ) > 0
+/// A job taken back before anybody had it.
+pub enum Withdrawn {
+    /// Where it waited, and what it was.
+    Waiting(i32, Body),
+    /// Somebody has it.
+    HandedOut,
+    /// It has ended, or never was.
+    Gone,
 }
+
+/// Takes a waiting job out of the queue, from its lane or from the deferred store (where it is there for one of these
+/// reasons). The row is deleted: it is gone when this transaction commits, and there again when it aborts.
+pub fn withdraw(id: &Uuid, reasons: &str) -> Withdrawn {
+    // A job may move from one to the other between the two looks.
+    for _ in 0..LOOKS {
+        if let Some((lane, body)) = deferred::withdraw(id, reasons) {
+            return Withdrawn::Waiting(lane, body);
+        }
+        let Some(entry) = live_entry(id) else {
+            continue;
+        };
+        if entry.xid == own_xid() {
+            xact::count(entry.lane, Count::Ready, -1);
+        } else if !lane::take_one(entry.lane, entry.xid, entry.seq) {
+            return Withdrawn::HandedOut;
+        }
+        if entry::delete(&entry) {
+            return Withdrawn::Waiting(entry.lane, entry.body);
+        }
+    }
+    Withdrawn::Gone
+}
+
+/// How often a job is looked for that moves about.
+const LOOKS: usize = 3;
 
 /// `forge_private.cancel(id) returns boolean`: a waiting job ends as cancelled; a running one is told to stop. False
 /// when there is nothing to cancel.
@@ -46,25 +72,23 @@ pub fn cancel(call: &Call) -> Value {
 }
 
 fn cancel_job(id: &Uuid) -> bool {
-    if let Some((lane, body)) = deferred::withdraw(id, "12345") {
-        bury(lane, &body);
-        finish::free_keys(&[*id]);
-        return true;
+    for _ in 0..LOOKS {
+        match withdraw(id, "12345") {
+            Withdrawn::Waiting(lane, body) => {
+                bury(lane, &body);
+                finish::free_keys(&[*id]);
+                return true;
+            }
+            Withdrawn::HandedOut if request(id) => return true,
+            // It has just been given back, or has ended.
+            Withdrawn::HandedOut => {}
+            Withdrawn::Gone => return false,
+        }
     }
-    let Some(entry) = waiting_entry(id, &Snapshot::latest()) else {
-        return false;
-    };
-    if lane::take_one(entry.lane, entry.xid, entry.seq) {
-        let member = entry.member(0);
-        lease::record_closed(&[member]);
-        finish::record_outcome(&[member], CANCELLED, Some("cancelled before it ran"));
-        finish::free_keys(&[*id]);
-        return true;
-    }
-    request(id)
+    false
 }
 
-/// A deferred job that is cancelled leaves a trace as one entry that nobody will be handed.
+/// A job that is cancelled before it ran leaves a trace as one entry that nobody will be handed.
 fn bury(lane: i32, body: &entry::Body) {
     let entry = entry::append_buried(lane, body);
     finish::record_outcome(

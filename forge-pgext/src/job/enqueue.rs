@@ -2,15 +2,14 @@
 
 use super::deferred::{self, DELAY, Deferred};
 use super::entry::{self, Body, digest, digest_bytes};
-use super::finish::{self, SUPERSEDED};
 use super::kind::{self, Kind, registry};
-use super::{cancel, lane, lease, now};
+use super::cancel::{self, Withdrawn};
+use super::now;
 use crate::error::{fail, invalid};
 use crate::guc;
 use crate::pg::function::{Call, Value, text_datum, uuid_datum, uuid_of};
 use crate::pg::lock::{self, Class};
 use crate::pg::shmem::Count;
-use crate::pg::snapshot::Snapshot;
 use crate::pg::{spi, xact};
 use forge_core::limits::{MAX_BATCH, check_key, check_tags};
 use pgrx::pg_sys::{self, Datum};
@@ -356,19 +355,11 @@ fn hold(
 
 /// Gives a waiting job new arguments and a new time; a running one goes on as it was.
 fn replace(order: &Order, holder: &Uuid, body: &mut Body, key: &str) {
-    if deferred::withdraw(holder, "1234").is_none() {
-        match cancel::waiting_entry(holder, &Snapshot::latest()) {
-            Some(old) if lane::take_one(old.lane, old.xid, old.seq) => {
-                let member = old.member(0);
-                lease::record_closed(&[member]);
-                finish::record_outcome(&[member], SUPERSEDED, None);
-            }
-            _ => return,
-        }
+    if let Withdrawn::Waiting(..) = cancel::withdraw(holder, "1234") {
+        body.id = *holder;
+        body.digest = Some(digest(order.kind.id, key));
+        order.add(std::slice::from_ref(body));
     }
-    body.id = *holder;
-    body.digest = Some(digest(order.kind.id, key));
-    order.add(std::slice::from_ref(body));
 }
 
 /// `forge.enqueue_many(kind, args[], queue, priority, run_at, delay, max_attempts, concurrency_key, tags)`.

@@ -6,9 +6,9 @@ use crate::pg::function::{Value, bytea_datum, uuid_datum, uuid_of};
 use crate::pg::shmem::Count;
 use crate::pg::snapshot::{Snapshot, own_xid};
 use crate::pg::table::{Key, Operator, Table, family, oid_of_day};
-use crate::pg::{extra, xact};
+use crate::pg::{extra, spi, xact};
 use pgrx::pg_sys::{self, Datum};
-use pgrx::{FromDatum, varlena};
+use pgrx::{FromDatum, PgBuiltInOids, varlena};
 use std::cell::Cell;
 use uuid::Uuid;
 
@@ -139,7 +139,8 @@ pub fn position(row: &[Value]) -> (u64, u64) {
     (number(row[1]) as u64, number(row[2]) as u64)
 }
 
-fn number(value: Value) -> i64 {
+/// A column of an integer or time type.
+pub fn number(value: Value) -> i64 {
     value.map_or(0, |d| d.value() as i64)
 }
 
@@ -269,6 +270,23 @@ pub fn for_each_of_job(id: &Uuid, snapshot: &Snapshot, mut visit: impl FnMut(Ent
             });
         }
     }
+}
+
+/// Deletes an entry that nobody was handed; false when it is gone already.
+pub fn delete(entry: &Entry) -> bool {
+    spi::execute(
+        "DELETE FROM forge_private.entry WHERE id = $1 AND seq = $2",
+        &[
+            (
+                PgBuiltInOids::UUIDOID.value(),
+                Some(uuid_datum(&entry.body.id)),
+            ),
+            (
+                PgBuiltInOids::INT8OID.value(),
+                Some(Datum::from(entry.seq as i64)),
+            ),
+        ],
+    ) > 0
 }
 
 /// A digest column value.

@@ -29,7 +29,6 @@ pub const RELEASED: i16 = 11;
 pub const SNOOZED: i16 = 12;
 pub const LOST: i16 = 13;
 pub const PARKED: i16 = 14;
-pub const SUPERSEDED: i16 = 15;
 
 /// Longest error text kept, in bytes.
 const MAX_ERROR: usize = 16 * 1024;

@@ -7,7 +7,7 @@
 use super::{entry, now, recover};
 use crate::pg::function::{Value, bytea_datum};
 use crate::pg::lock::{self, Class};
-use crate::pg::shmem::{self, Count, Loaded};
+use crate::pg::shmem::{self, Count, Loaded, Seen, Ticket};
 use crate::pg::snapshot::Snapshot;
 use crate::pg::table::{Key, Operator, Table, family};
 use crate::pg::{spi, xact};
@@ -19,33 +19,56 @@ use pgrx::{PgBuiltInOids, varlena};
 const CHECKPOINT_EVERY_US: i64 = 10_000_000;
 
 /// The visible entries of one lane, over all day tables.
-struct Lane<'a> {
-    lane: i32,
+pub struct Lane<'a> {
+    pub lane: i32,
+    pub snapshot: &'a Snapshot,
     tables: Vec<Table>,
-    snapshot: &'a Snapshot,
     /// How many rows a caller can want at most: bounds what is read of each table before merging.
     want: usize,
 }
 
-impl Lane<'_> {
+/// How far a visit got.
+enum Visited {
+    All,
+    /// The visitor has had enough.
+    Enough,
+    /// To be gone on with above this position.
+    UpTo(u64, u64),
+}
+
+impl<'a> Lane<'a> {
+    fn open(lane: i32, want: usize, snapshot: &'a Snapshot) -> Self {
+        let tables = family("entry")
+            .into_iter()
+            .filter_map(Table::read)
+            .collect();
+        Self {
+            lane,
+            snapshot,
+            tables,
+            want,
+        }
+    }
+
     /// Visits rows that satisfy `keys` over all tables in order of position.
-    fn visit(&self, keys: &[Key], visit: &mut dyn FnMut(u64, u64, &[Value]) -> bool) -> bool {
+    fn visit(&self, keys: &[Key], visit: &mut dyn FnMut(u64, u64, &[Value]) -> bool) -> Visited {
         let busy: Vec<&Table> = self
             .tables
             .iter()
             .filter(|t| self.has_any(t, keys))
             .collect();
-        let mut go_on = true;
         if let [table] = busy[..] {
+            let mut go_on = true;
             table.scan(0, keys, self.snapshot, |row| {
                 let (xid, seq) = entry::position(row);
                 go_on = visit(xid, seq, row);
                 go_on
             });
-            return go_on;
+            return if go_on { Visited::All } else { Visited::Enough };
         }
-        // Entries of two days: merge what each can contribute. Rows that are passed over (own, skipped) are few.
+        // Entries of two days: merge what each can contribute, up to where all of them were read.
         let mut merged: Vec<(u64, u64, Vec<Value>)> = Vec::new();
+        let mut read_to: Option<(u64, u64)> = None;
         for table in busy {
             let mut left = self.want.saturating_add(1024);
             table.scan(0, keys, self.snapshot, |row| {
@@ -60,11 +83,22 @@ impl Lane<'_> {
                 }
                 merged.push((xid, seq, kept));
                 left -= 1;
+                if left == 0 {
+                    read_to = Some(read_to.map_or((xid, seq), |r| r.min((xid, seq))));
+                }
                 left > 0
             });
         }
         merged.sort_by_key(|r| (r.0, r.1));
-        merged.iter().all(|(xid, seq, row)| visit(*xid, *seq, row))
+        let sure = merged
+            .iter()
+            .take_while(|r| read_to.is_none_or(|to| (r.0, r.1) <= to));
+        for (xid, seq, row) in sure {
+            if !visit(*xid, *seq, row) {
+                return Visited::Enough;
+            }
+        }
+        read_to.map_or(Visited::All, |to| Visited::UpTo(to.0, to.1))
     }
 
     fn has_any(&self, table: &Table, keys: &[Key]) -> bool {
@@ -100,51 +134,65 @@ impl Source for Lane<'_> {
         visit: &mut dyn FnMut(u64, u64, &[Value]) -> bool,
     ) {
         let to = i64::try_from(to).unwrap_or(i64::MAX);
-        let keys = [
-            self.lane_key(),
-            Key {
-                column: 2,
-                operator: Operator::Int8Eq,
-                value: Datum::from(xid as i64),
-            },
-            Key {
-                column: 3,
-                operator: Operator::Int8Gt,
-                value: Datum::from(from as i64),
-            },
-            Key {
-                column: 3,
-                operator: Operator::Int8Le,
-                value: Datum::from(to),
-            },
-        ];
-        self.visit(&keys, visit);
+        let mut from = from;
+        loop {
+            let keys = [
+                self.lane_key(),
+                Key {
+                    column: 2,
+                    operator: Operator::Int8Eq,
+                    value: Datum::from(xid as i64),
+                },
+                Key {
+                    column: 3,
+                    operator: Operator::Int8Gt,
+                    value: Datum::from(from as i64),
+                },
+                Key {
+                    column: 3,
+                    operator: Operator::Int8Le,
+                    value: Datum::from(to),
+                },
+            ];
+            match self.visit(&keys, visit) {
+                Visited::UpTo(_, seq) => from = seq,
+                _ => return,
+            }
+        }
     }
 
     fn after(&mut self, xid: u64, seq: u64, visit: &mut dyn FnMut(u64, u64, &[Value]) -> bool) {
-        let same = [
-            self.lane_key(),
-            Key {
-                column: 2,
-                operator: Operator::Int8Eq,
-                value: Datum::from(xid as i64),
-            },
-            Key {
-                column: 3,
-                operator: Operator::Int8Gt,
-                value: Datum::from(seq as i64),
-            },
-        ];
-        let later = [
-            self.lane_key(),
-            Key {
-                column: 2,
-                operator: Operator::Int8Gt,
-                value: Datum::from(xid as i64),
-            },
-        ];
-        if self.visit(&same, visit) {
-            self.visit(&later, visit);
+        let (mut xid, mut seq) = (xid, seq);
+        loop {
+            let same = [
+                self.lane_key(),
+                Key {
+                    column: 2,
+                    operator: Operator::Int8Eq,
+                    value: Datum::from(xid as i64),
+                },
+                Key {
+                    column: 3,
+                    operator: Operator::Int8Gt,
+                    value: Datum::from(seq as i64),
+                },
+            ];
+            let later = [
+                self.lane_key(),
+                Key {
+                    column: 2,
+                    operator: Operator::Int8Gt,
+                    value: Datum::from(xid as i64),
+                },
+            ];
+            let visited = match self.visit(&same, visit) {
+                Visited::All => self.visit(&later, visit),
+                other => other,
+            };
+            match visited {
+                Visited::UpTo(x, s) => (xid, seq) = (x, s),
+                _ => return,
+            }
         }
     }
 }
@@ -152,7 +200,8 @@ impl Source for Lane<'_> {
 /// Takes up to `want` entries of a lane. `wait` says whether to wait for the lane's lock.
 pub fn take(lane: i32, want: usize, wait: bool) -> Vec<entry::Entry> {
     let mut taken = Vec::new();
-    change(lane, want, wait, |frontier, source, snapshot| {
+    change(lane, want, wait, |frontier, source, _| {
+        let snapshot = source.snapshot;
         let view = View {
             open: &snapshot.open,
             own: snapshot.own,
@@ -161,140 +210,182 @@ pub fn take(lane: i32, want: usize, wait: bool) -> Vec<entry::Entry> {
         let outcome = frontier.take(source, view, want, &mut |_, _, row| {
             taken.push(entry::read(row))
         });
-        let rows = taken.iter().map(|e| (e.xid, e.seq)).collect();
-        (
+        Changed {
             outcome,
-            rows,
-            taken.last().map_or(0, |e| e.body.enqueued_at),
-        )
+            rows: taken.iter().map(|e| (e.xid, e.seq)).collect(),
+            out_of_turn: false,
+            waiting_since: Some(taken.last().map_or(0, |e| e.body.enqueued_at)),
+        }
     });
     xact::count(lane, Count::Ready, -(taken.len() as i64));
     taken
 }
 
-/// Takes one given entry out of turn; false when it has been handed out already.
+/// Takes one given entry, which was seen to be committed, out of turn: the caller deletes it in this transaction. False
+/// when it has been handed out already.
 pub fn take_one(lane: i32, xid: u64, seq: u64) -> bool {
     let mut got = false;
-    change(lane, 1, true, |frontier, _, _| {
-        got = frontier.take_one(xid, seq);
-        let rows = if got { vec![(xid, seq)] } else { Vec::new() };
-        (
-            Taken {
+    let known = change(lane, 1, true, |frontier, _, shared| {
+        // Without shared memory the lane stays locked until the entry is gone, or is not.
+        got = if shared {
+            frontier.take_one(xid, seq)
+        } else {
+            frontier.waits(xid, seq)
+        };
+        Changed {
+            outcome: Taken {
                 behind: got,
                 ..Taken::default()
             },
-            rows,
-            1,
-        )
+            rows: if got { vec![(xid, seq)] } else { Vec::new() },
+            out_of_turn: true,
+            waiting_since: None,
+        }
     });
+    if !known {
+        busy();
+    }
     xact::count(lane, Count::Ready, -i64::from(got));
     got
 }
 
-type Step<'s> =
-    &'s mut dyn FnMut(&mut Frontier, &mut Lane<'_>, &Snapshot) -> (Taken, Vec<(u64, u64)>, i64);
+fn busy() -> ! {
+    crate::error::fail(
+        "ZF007",
+        "too much of the queue is being changed at once",
+        "Try again when other transactions have ended; cancel and claim fewer jobs in one transaction.",
+    )
+}
 
+/// Entries taken out of turn by transactions in progress may fill this share of the memory for ranges: one in so many.
+const PICKED_SHARE: usize = 4;
+
+/// What was done to a frontier.
+struct Changed {
+    outcome: Taken,
+    rows: Vec<(u64, u64)>,
+    out_of_turn: bool,
+    /// For a scan: the age of the last entry taken.
+    waiting_since: Option<i64>,
+}
+
+/// Changes a frontier; is told whether it is in shared memory.
+type Step<'s> = &'s mut dyn FnMut(&mut Frontier, &mut Lane<'_>, bool) -> Changed;
+
+/// Changes a lane's frontier under its lock. False when that cannot be done now, and nothing was: somebody holds the
+/// lock and `wait` is false, or the frontier cannot be rebuilt before others' claims have ended.
 fn change(
     lane: i32,
     want: usize,
     wait: bool,
-    mut step: impl FnMut(&mut Frontier, &mut Lane<'_>, &Snapshot) -> (Taken, Vec<(u64, u64)>, i64),
-) {
+    mut step: impl FnMut(&mut Frontier, &mut Lane<'_>, bool) -> Changed,
+) -> bool {
     let held = if wait {
         lock::acquire(Class::Lane, lane as u32 as u64)
     } else {
         match lock::try_acquire(Class::Lane, lane as u32 as u64) {
             Some(held) => held,
-            None => return,
+            None => return false,
         }
     };
-    let snapshot = Snapshot::latest();
-    let tables = family("entry")
-        .into_iter()
-        .filter_map(Table::read)
-        .collect();
-    let mut source = Lane {
-        lane,
-        tables,
-        snapshot: &snapshot,
-        want,
-    };
-    match shmem::with(|shared| shared.load(lane)) {
-        None | Some(Loaded::Full) => change_stored(lane, &mut source, &mut step),
-        Some(Loaded::Unknown) => {
-            // Uncommitted claims of the lane cannot be seen in tables: wait for them to end.
-            let clear = shmem::with(|shared| !shared.has_claims(lane)).unwrap_or(true);
-            if clear {
-                let frontier = recover::frontier(lane, &snapshot);
-                change_shared(lane, frontier, None, 0, &mut source, &mut step);
+    loop {
+        match shmem::with(|shared| shared.load(lane)) {
+            None | Some(Loaded::Full) => {
+                // The lock is held to the end of the transaction.
+                let snapshot = Snapshot::latest();
+                change_stored(lane, &mut Lane::open(lane, want, &snapshot), &mut step);
+                return true;
             }
-            drop(source);
-            drop(snapshot);
-            held.release();
-        }
-        Some(Loaded::Known {
-            frontier,
-            enqueued,
-            checkpoint_at,
-        }) => {
-            change_shared(
-                lane,
+            Some(Loaded::Unknown(ticket)) => {
+                // Uncommitted claims of the lane cannot be seen in tables.
+                if shmem::with(|shared| shared.has_claims(lane)) == Some(true) {
+                    held.release();
+                    return false;
+                }
+                let snapshot = Snapshot::latest();
+                let frontier = recover::frontier(&mut Lane::open(lane, want, &snapshot));
+                shmem::with(|shared| shared.install(lane, ticket, &frontier));
+            }
+            Some(Loaded::Known {
                 frontier,
-                Some(enqueued),
+                enqueued,
                 checkpoint_at,
-                &mut source,
-                &mut step,
-            );
-            drop(source);
-            drop(snapshot);
-            held.release();
+                ticket,
+            }) => {
+                let snapshot = Snapshot::latest();
+                let loaded = Shared {
+                    enqueued,
+                    checkpoint_at,
+                    ticket,
+                };
+                let mut source = Lane::open(lane, want, &snapshot);
+                change_shared(lane, frontier, loaded, &mut source, &mut step);
+                drop(source);
+                drop(snapshot);
+                held.release();
+                return true;
+            }
         }
     }
+}
+
+/// What came with a frontier from shared memory.
+struct Shared {
+    enqueued: u64,
+    checkpoint_at: i64,
+    ticket: Ticket,
 }
 
 fn change_shared(
     lane: i32,
     mut frontier: Frontier,
-    enqueued: Option<u64>,
-    checkpoint_at: i64,
+    loaded: Shared,
     source: &mut Lane<'_>,
     step: Step<'_>,
 ) {
-    let snapshot = source.snapshot;
-    let (taken, rows, waiting_since) = step(&mut frontier, source, snapshot);
+    let changed = step(&mut frontier, source, true);
+    let Changed { outcome, rows, .. } = changed;
     let at = now();
-    let exhausted = enqueued.filter(|_| taken.exhausted);
-    let (place, floor) = shmem::with(|shared| {
-        let place = if rows.is_empty() {
-            None
-        } else {
-            shared.begin_claim(lane, taken.lowest, taken.behind, at)
-        };
-        shared.save(lane, &frontier, exhausted, waiting_since, at);
-        let floor = (at - checkpoint_at > CHECKPOINT_EVERY_US && !rows.is_empty())
+    let seen = changed.waiting_since.map(|waiting_since| Seen {
+        exhausted: outcome.exhausted.then_some(loaded.enqueued),
+        waiting_since,
+        at,
+    });
+    let known = xact::place(lane);
+    let saved = shmem::with(|shared| {
+        let mut place = known;
+        if !rows.is_empty() {
+            if changed.out_of_turn && shared.room() < shmem::RANGES / PICKED_SHARE {
+                return None;
+            }
+            place = Some(shared.begin_claim(known, lane, outcome.lowest, outcome.behind, at)?);
+        }
+        shared.save(lane, loaded.ticket, &frontier, seen);
+        let due = !rows.is_empty() && at - loaded.checkpoint_at > CHECKPOINT_EVERY_US;
+        let floor = due
             .then(|| shared.committed_floor(lane, &frontier, at))
             .flatten();
         if floor.is_some() {
             shared.checkpointed(lane, at);
         }
-        (place, floor)
-    })
-    .unwrap_or((None, None));
-    if !rows.is_empty() {
-        xact::took(lane, rows, place);
+        Some((place, floor))
+    });
+    let Some((place, floor)) = saved.flatten() else {
+        busy()
+    };
+    if let Some(place) = place.filter(|_| !rows.is_empty()) {
+        xact::took(lane, rows, changed.out_of_turn, place);
     }
     if let Some((xid, seq, since)) = floor {
-        let mut ranges = frontier.ranges;
-        ranges.retain(|r| r.skip || (r.xid, r.from) < (xid, seq));
-        store(lane, &Frontier { xid, seq, ranges }, since, false);
+        xact::checkpointed(lane);
+        store(lane, &frontier.below((xid, seq)), since, false);
     }
 }
 
 fn change_stored(lane: i32, source: &mut Lane<'_>, step: Step<'_>) {
-    let snapshot = source.snapshot;
-    let (mut frontier, exact) = recover::stored(lane, snapshot);
+    let (mut frontier, exact) = recover::stored(source);
     let before = frontier.clone();
-    step(&mut frontier, source, snapshot);
+    step(&mut frontier, source, false);
     if frontier != before || !exact {
         store(lane, &frontier, now(), true);
     }

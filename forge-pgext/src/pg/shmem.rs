@@ -6,12 +6,13 @@
 
 mod lanes;
 
-pub use lanes::{Loaded, Place, Seen};
+pub use lanes::{Loaded, Place, Seen, Ticket};
 use pgrx::pg_sys;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
 const LANES: usize = 16384;
-const NODES: usize = 65536;
+/// How many ranges all frontiers together may have.
+pub const RANGES: usize = 65536;
 const IN_FLIGHT: usize = 4096;
 const DATABASES: usize = 1024;
 const GATES: usize = 65536;
@@ -150,7 +151,7 @@ struct Rate {
 #[repr(C)]
 pub struct Shared {
     lanes: [Lane; LANES],
-    nodes: [Node; NODES],
+    nodes: [Node; RANGES],
     free_node: u32,
     fresh_nodes: u32,
     used_nodes: u32,

@@ -1,7 +1,7 @@
 //! What a transaction has done to shared memory, applied when it commits and undone when it, or the savepoint that did
 //! it, aborts.
 
-use crate::pg::shmem::{self, Count, Delta};
+use crate::pg::shmem::{self, Count, Delta, Place};
 use pgrx::pg_sys;
 use std::cell::RefCell;
 
@@ -17,6 +17,8 @@ struct Pending {
     left: Vec<Step<(u64, u32)>>,
     /// Changes of counts, by lane.
     counts: Vec<Step<(i32, Count, i64)>>,
+    /// Lanes whose frontier this transaction wrote down.
+    checkpoints: Vec<Step<i32>>,
     /// Something that nodes should hear of happened.
     wake: bool,
 }
@@ -28,8 +30,11 @@ struct Step<T> {
 
 struct Taken {
     lane: i32,
+    /// Taken in turn.
     rows: Vec<(u64, u64)>,
-    place: Option<usize>,
+    /// Taken out of turn, and deleted.
+    picked: Vec<(u64, u64)>,
+    place: Place,
 }
 
 thread_local! {
@@ -86,9 +91,46 @@ pub fn wake() {
     PENDING.with_borrow_mut(|p| p.wake = true);
 }
 
-/// This transaction took rows from a lane; `place` is what [`shmem::Shared::begin_claim`] gave.
-pub fn took(lane: i32, rows: Vec<(u64, u64)>, place: Option<usize>) {
-    PENDING.with_borrow_mut(|p| p.taken.push(step(Taken { lane, rows, place })));
+/// The place that this subtransaction's claims of a lane have in shared memory already.
+pub fn place(lane: i32) -> Option<Place> {
+    let subxact = unsafe { pg_sys::GetCurrentSubTransactionId() };
+    PENDING.with_borrow(|p| {
+        let mut own = p.taken.iter().rev();
+        own.find(|s| s.subxact == subxact && s.what.lane == lane)
+            .map(|s| s.what.place)
+    })
+}
+
+/// This transaction took rows from a lane, in turn or (`out_of_turn`) to delete them; `place` is what
+/// [`shmem::Shared::begin_claim`] gave.
+pub fn took(lane: i32, rows: Vec<(u64, u64)>, out_of_turn: bool, place: Place) {
+    let mut new = step(Taken {
+        lane,
+        rows: Vec::new(),
+        picked: Vec::new(),
+        place,
+    });
+    PENDING.with_borrow_mut(|p| {
+        let known = p
+            .taken
+            .iter_mut()
+            .rev()
+            .find(|s| s.subxact == new.subxact && s.what.place == place);
+        let taken = known.map_or(&mut new.what, |s| &mut s.what);
+        if out_of_turn {
+            taken.picked.extend(rows);
+        } else {
+            taken.rows.extend(rows);
+        }
+        if !new.what.rows.is_empty() || !new.what.picked.is_empty() {
+            p.taken.push(new);
+        }
+    });
+}
+
+/// This transaction wrote a lane's frontier down.
+pub fn checkpointed(lane: i32) {
+    PENDING.with_borrow_mut(|p| p.checkpoints.push(step(lane)));
 }
 
 /// This transaction took places of a gate.
@@ -168,39 +210,52 @@ fn commit() {
         for lane in &pending.enqueued {
             shared.enqueued(lane.what, now);
         }
-        for place in pending.taken.iter().filter_map(|t| t.what.place) {
-            shared.end_claim(place);
+        for taken in &pending.taken {
+            shared.forget_skips(taken.what.lane, &taken.what.picked);
+            shared.end_claim(taken.what.place);
         }
         for gate in &pending.left {
             shared.leave_gate(gate.what.0, gate.what.1);
         }
         if pending.wake { shared.wake() } else { None }
     });
-    if let Some(Some(process)) = worker {
-        // SAFETY: PGPROC structures live in shared memory for the server's whole life.
-        unsafe { pg_sys::SetLatch(&raw mut (*(process as *mut pg_sys::PGPROC)).procLatch) };
-    }
+    alert(worker.flatten());
 }
 
 fn abort() {
     let pending = PENDING.take();
-    if pending.taken.is_empty() && pending.entered.is_empty() {
-        return;
-    }
-    shmem::with(|shared| {
-        for taken in &pending.taken {
-            undo_taken(shared, &taken.what);
-        }
-        for gate in &pending.entered {
-            shared.leave_gate(gate.what.0, gate.what.1);
-        }
-    });
+    undo(&pending.taken, &pending.entered, &pending.checkpoints);
 }
 
-fn undo_taken(shared: &mut shmem::Shared, taken: &Taken) {
-    shared.give_back(taken.lane, &taken.rows);
-    if let Some(place) = taken.place {
-        shared.end_claim(place);
+/// Undoes what an aborted transaction or savepoint did. Nodes are told: there is work again.
+fn undo(taken: &[Step<Taken>], entered: &[Step<(u64, u32)>], checkpoints: &[Step<i32>]) {
+    if taken.is_empty() && entered.is_empty() && checkpoints.is_empty() {
+        return;
+    }
+    let now = unsafe { pg_sys::GetCurrentTimestamp() };
+    let worker = shmem::with(|shared| {
+        for step in taken {
+            let taken = &step.what;
+            shared.give_back(taken.lane, &taken.rows, now);
+            shared.give_back(taken.lane, &taken.picked, now);
+            shared.end_claim(taken.place);
+        }
+        for gate in entered {
+            shared.leave_gate(gate.what.0, gate.what.1);
+        }
+        for lane in checkpoints {
+            shared.checkpointed(lane.what, 0);
+        }
+        shared.wake()
+    });
+    alert(worker.flatten());
+}
+
+/// Sets the latch of the database's background worker.
+fn alert(process: Option<usize>) {
+    if let Some(process) = process {
+        // SAFETY: PGPROC structures live in shared memory for the server's whole life.
+        unsafe { pg_sys::SetLatch(&raw mut (*(process as *mut pg_sys::PGPROC)).procLatch) };
     }
 }
 
@@ -225,27 +280,22 @@ unsafe extern "C-unwind" fn on_subxact(
             hand_up(&mut pending.taken, own, parent);
             hand_up(&mut pending.entered, own, parent);
             hand_up(&mut pending.left, own, parent);
+            hand_up(&mut pending.checkpoints, own, parent);
         }
         SUBXACT_EVENT_ABORT_SUB => {
             pending.enqueued.retain(|s| s.subxact != own);
             pending.counts.retain(|s| s.subxact != own);
             pending.left.retain(|s| s.subxact != own);
-            let undone: Vec<Step<Taken>> =
-                pending.taken.extract_if(.., |s| s.subxact == own).collect();
-            let left: Vec<Step<(u64, u32)>> = pending
+            let taken: Vec<_> = pending.taken.extract_if(.., |s| s.subxact == own).collect();
+            let entered: Vec<_> = pending
                 .entered
                 .extract_if(.., |s| s.subxact == own)
                 .collect();
-            if !undone.is_empty() || !left.is_empty() {
-                shmem::with(|shared| {
-                    for taken in &undone {
-                        undo_taken(shared, &taken.what);
-                    }
-                    for gate in &left {
-                        shared.leave_gate(gate.what.0, gate.what.1);
-                    }
-                });
-            }
+            let checkpoints: Vec<_> = pending
+                .checkpoints
+                .extract_if(.., |s| s.subxact == own)
+                .collect();
+            undo(&taken, &entered, &checkpoints);
         }
         _ => {}
     });

@@ -5,7 +5,7 @@
 //! merges and its save takes off. When memory for ranges runs out, a lane becomes unknown and is rebuilt from tables as
 //! soon as no claim of it is in flight; one that does not fit even then works without shared memory.
 
-use super::{IN_FLIGHT, InFlight, LANES, Lane, NODES, Node, RawRange, Shared, database, spread};
+use super::{IN_FLIGHT, InFlight, LANES, Lane, Node, RANGES, RawRange, Shared, database, spread};
 use forge_core::frontier::{Frontier, Range};
 
 /// States of a lane's slot.
@@ -160,8 +160,8 @@ impl Shared {
         self.write(i, frontier);
     }
 
-    /// Stores a lane's frontier, loaded with `ticket` and changed since.
-    pub fn save(&mut self, lane: i32, ticket: Ticket, frontier: &Frontier, seen: Seen) {
+    /// Stores a lane's frontier, loaded with `ticket` and changed since, and what a scan saw.
+    pub fn save(&mut self, lane: i32, ticket: Ticket, frontier: &Frontier, seen: Option<Seen>) {
         let Some(i) = self.lane_index(lane) else {
             return;
         };
@@ -178,6 +178,7 @@ impl Shared {
         }
         self.write(i, frontier);
         let slot = &mut self.lanes[i];
+        let Some(seen) = seen else { return };
         if let Some(counter) = seen.exhausted {
             slot.seen = counter;
             slot.seen_at = seen.at;
@@ -234,7 +235,7 @@ impl Shared {
 
     /// How many more ranges there is memory for.
     pub fn room(&self) -> usize {
-        NODES - self.used_nodes as usize
+        RANGES - self.used_nodes as usize
     }
 
     fn push(&mut self, range: &Range, next: u32) -> Option<u32> {
@@ -242,7 +243,7 @@ impl Shared {
             let node = self.free_node;
             self.free_node = self.nodes[node as usize - 1].next;
             node
-        } else if (self.fresh_nodes as usize) < NODES {
+        } else if (self.fresh_nodes as usize) < RANGES {
             self.fresh_nodes += 1;
             self.fresh_nodes
         } else {
