@@ -46,6 +46,11 @@ CREATE FUNCTION forge_private.lane_counts()
     LANGUAGE c VOLATILE ROWS 20 AS 'MODULE_PATHNAME', 'forge_lane_counts';
 COMMENT ON FUNCTION forge_private.lane_counts() IS 'Counts kept in shared memory; totals are since the server started';
 
+CREATE FUNCTION forge_private.reset_memory() RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'forge_reset_memory';
+COMMENT ON FUNCTION forge_private.reset_memory() IS 'Forgets what shared memory knows of this database';
+-- Of an installation that was dropped.
+SELECT forge_private.reset_memory();
+
 CREATE FUNCTION forge_private.counted() RETURNS boolean LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'forge_counted';
 COMMENT ON FUNCTION forge_private.counted() IS 'Whether lane_counts() knows the numbers';
 

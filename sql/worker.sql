@@ -23,7 +23,7 @@ CREATE FUNCTION forge_private.worker_run_sql(node uuid, lease uuid, positions in
 
 CREATE FUNCTION forge_private.cancel_requests(node uuid) RETURNS SETOF uuid
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-    AS 'SELECT r.id FROM forge_private.cancel_request r WHERE r.node = cancel_requests.node';
+    AS 'SELECT r.id FROM forge_private.cancel_request r WHERE r.node = cancel_requests.node OR r.node IS NULL';
 
 CREATE FUNCTION forge_private.release_node_leases(node uuid, lost boolean) RETURNS bigint
     LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'forge_release_node_leases';

@@ -159,6 +159,11 @@ sql_function!(
     pg_finfo_forge_lane_counts,
     job::count::lane_counts
 );
+sql_function!(
+    forge_reset_memory,
+    pg_finfo_forge_reset_memory,
+    job::count::reset_memory
+);
 sql_function!(forge_counted, pg_finfo_forge_counted, job::count::counted);
 
 // schedules, identity, registry

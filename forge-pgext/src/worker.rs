@@ -4,7 +4,7 @@
 //! waiting for the disk, and makes day tables ahead. It is asked for by the first backend that uses Forge in a database,
 //! comes back after a crash of the server, and ends for good when it is terminated.
 
-use crate::pg::{extra, shmem, spi, xact};
+use crate::pg::{extra, shmem, spi, subtransaction, xact};
 use pgrx::FromDatum;
 use pgrx::bgworkers::{BackgroundWorker, BackgroundWorkerBuilder, SignalWakeFlags};
 use pgrx::pg_sys::{self, Datum, Oid};
@@ -78,30 +78,36 @@ unsafe extern "C" {
 }
 
 fn serve() {
-    // Losing a notification in a crash costs nothing: whoever listened has to connect again and then catches up.
+    // Losing a notification in a crash costs nothing: whoever listened has to connect again and then catches up. A short
+    // wait for locks lets a DROP EXTENSION have its way.
     BackgroundWorker::transaction(|| {
         spi::execute(
-            "SELECT pg_catalog.set_config('synchronous_commit', 'off', false)",
+            "SELECT pg_catalog.set_config('synchronous_commit', 'off', false), \
+             pg_catalog.set_config('lock_timeout', '200ms', false)",
             &[],
         );
     });
-    let mut upkeep_at = i64::MIN;
-    let mut counted = false;
-    let mut floor_at = i64::MIN;
+    let (mut upkeep_at, mut floor_at) = (i64::MIN, i64::MIN);
     loop {
         let now = crate::job::now();
         if now.saturating_sub(upkeep_at) > UPKEEP_EVERY_US {
             upkeep_at = now;
-            BackgroundWorker::transaction(upkeep);
+            chore(MAKE_DAYS);
         }
-        if !counted {
-            counted = BackgroundWorker::transaction(crate::job::count::recount);
+        if shmem::with(shmem::Shared::is_counted) == Some(false) {
+            BackgroundWorker::transaction(|| {
+                if installed() {
+                    let _ = subtransaction::attempt(|| {
+                        crate::job::count::recount();
+                    });
+                }
+            });
         }
         if shmem::with(shmem::Shared::take_wakes) == Some(true) {
             BackgroundWorker::transaction(|| extra::notify(c"forge_jobs"));
             if now.saturating_sub(floor_at) > FLOOR_EVERY_US {
                 floor_at = now;
-                BackgroundWorker::transaction(raise_floor);
+                chore("SELECT forge_private.raise_claim_floor()");
             }
             std::thread::sleep(INTERVAL);
         }
@@ -112,18 +118,20 @@ fn serve() {
     }
 }
 
-fn raise_floor() {
-    if crate::pg::table::oid("entry").is_some() {
-        spi::execute("SELECT forge_private.raise_claim_floor()", &[]);
-    }
+const MAKE_DAYS: &str = "SELECT forge_private.make_day(d) FROM (VALUES ((now() AT TIME ZONE 'UTC')::date), \
+                         ((now() AT TIME ZONE 'UTC')::date + 1)) v(d)";
+
+/// Runs one statement in a transaction of its own; what fails, for example for a lock, is tried again next time.
+fn chore(sql: &'static str) {
+    BackgroundWorker::transaction(|| {
+        if installed() {
+            let _ = subtransaction::attempt(|| {
+                spi::execute(sql, &[]);
+            });
+        }
+    });
 }
 
-fn upkeep() {
-    if crate::pg::table::oid("entry").is_some() {
-        spi::execute(
-            "SELECT forge_private.make_day(d) FROM (VALUES ((now() AT TIME ZONE 'UTC')::date), \
-             ((now() AT TIME ZONE 'UTC')::date + 1)) v(d)",
-            &[],
-        );
-    }
+fn installed() -> bool {
+    crate::pg::table::oid("entry").is_some()
 }

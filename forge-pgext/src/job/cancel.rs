@@ -79,13 +79,19 @@ fn cancel_job(id: &Uuid) -> bool {
                 finish::free_keys(&[*id]);
                 return true;
             }
-            Withdrawn::HandedOut if request(id) => return true,
-            // It has just been given back, or has ended.
-            Withdrawn::HandedOut => {}
+            Withdrawn::HandedOut => {
+                if let Some(running) = running::of_job(id) {
+                    request(id, running.node.as_ref());
+                    return true;
+                }
+                // It has just been given back, or has ended, or its claim has not committed yet.
+            }
             Withdrawn::Gone => return false,
         }
     }
-    false
+    // Whoever is about to have it will be told.
+    request(id, None);
+    true
 }
 
 /// A job that is cancelled before it ran leaves a trace as one entry that nobody will be handed.
@@ -98,24 +104,17 @@ fn bury(lane: i32, body: &entry::Body) {
     );
 }
 
-/// Asks whoever runs the job to stop.
-fn request(id: &Uuid) -> bool {
-    let Some(running) = running::of_job(id) else {
-        return false;
-    };
+/// Asks whoever runs the job to stop: the node that has it, or whichever finds that it has.
+fn request(id: &Uuid, node: Option<&Uuid>) {
     spi::execute(
         "INSERT INTO forge_private.cancel_request VALUES ($1, $2, clock_timestamp()) ON CONFLICT (id) DO NOTHING",
         &[
             (PgBuiltInOids::UUIDOID.value(), Some(uuid_datum(id))),
-            (
-                PgBuiltInOids::UUIDOID.value(),
-                running.node.as_ref().map(uuid_datum),
-            ),
+            (PgBuiltInOids::UUIDOID.value(), node.map(uuid_datum)),
         ],
     );
     extra::notify(c"forge_control");
     xact::wake();
-    true
 }
 
 /// `forge_private.purge_lane(lane int) returns bigint`: cancels everything that waits in a lane.
@@ -123,7 +122,7 @@ pub fn purge_lane(call: &Call) -> Value {
     let lane = call.get::<i32>(0)?;
     let mut purged = 0i64;
     loop {
-        let entries = lane::take(lane, PURGE_BATCH, true);
+        let entries = lane::take(lane, PURGE_BATCH, true).unwrap_or_default();
         let members: Vec<_> = entries.iter().map(|e| e.member(0)).collect();
         lease::record_closed(&members);
         finish::record_outcome(&members, CANCELLED, Some("purged"));

@@ -35,6 +35,8 @@ struct Claimed {
     members: Vec<Member>,
     /// Taken out of their lanes, but waiting for a gate now.
     parked: Vec<Member>,
+    /// Lanes that others held.
+    passed_over: Vec<i32>,
 }
 
 /// `forge.claim(worker, queues, max_jobs, lease, capabilities)`.
@@ -189,6 +191,7 @@ fn collect(channels: Vec<Channel>, max: usize) -> Claimed {
         entries: Vec::new(),
         members: Vec::new(),
         parked: Vec::new(),
+        passed_over: Vec::new(),
     };
     let mut lanes = lanes(channels);
     if lanes.is_empty() {
@@ -217,9 +220,13 @@ fn collect(channels: Vec<Channel>, max: usize) -> Claimed {
         }
         take(lane, want, &mut claimed, shmem::present());
     }
-    if claimed.members.is_empty() && !shmem::present() && claimed.parked.is_empty() {
-        // Every busy lane was passed over: wait for one, holding no other.
-        if let Some(lane) = lanes.iter().find(|l| !l.empty) {
+    if claimed.members.is_empty() && claimed.parked.is_empty() && !shmem::present() {
+        // Others held the locks of busy lanes: wait for one of them, holding no other.
+        let busy = std::mem::take(&mut claimed.passed_over);
+        if let Some(lane) = lanes
+            .iter()
+            .find(|l| busy.contains(&l.channel.lane(l.priority)))
+        {
             take(lane, max, &mut claimed, true);
         }
     }
@@ -230,7 +237,6 @@ struct Candidate {
     channel: Channel,
     priority: i32,
     waiting_since: i64,
-    empty: bool,
 }
 
 /// The lanes of these channels that may have something.
@@ -246,7 +252,6 @@ fn lanes(channels: Vec<Channel>) -> Vec<Candidate> {
             channel,
             priority,
             waiting_since,
-            empty,
         })
     })
     .collect()
@@ -291,7 +296,11 @@ fn take(candidate: &Candidate, want: usize, claimed: &mut Claimed, wait: bool) {
             put_back(&rates, asked);
             break;
         }
-        let entries = lane::take(lane, asked as usize, wait);
+        let Some(entries) = lane::take(lane, asked as usize, wait) else {
+            put_back(&rates, asked);
+            claimed.passed_over.push(lane);
+            break;
+        };
         let (found, before) = (entries.len() as u32, claimed.members.len());
         for entry in entries {
             let keyed = entry.body.gate_key.is_some() || kind.concurrency_by.is_some();

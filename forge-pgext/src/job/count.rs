@@ -62,6 +62,12 @@ pub fn lane_counts(call: &Call) -> Value {
     None
 }
 
+/// `forge_private.reset_memory()`: what shared memory knows of this database is forgotten; the install script calls it.
+pub fn reset_memory(_: &Call) -> Value {
+    shmem::with(shmem::Shared::reset);
+    None
+}
+
 /// `forge_private.counted() returns boolean`: whether [`lane_counts`] knows the numbers.
 pub fn counted(_: &Call) -> Value {
     let known = shmem::with(|shared| shared.counts(now()).is_some()).unwrap_or(false);

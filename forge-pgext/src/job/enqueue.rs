@@ -1,9 +1,9 @@
 //! Enqueueing: one append per call, in the caller's transaction.
 
+use super::cancel::{self, Withdrawn};
 use super::deferred::{self, DELAY, Deferred};
 use super::entry::{self, Body, digest, digest_bytes};
 use super::kind::{self, Kind, registry};
-use super::cancel::{self, Withdrawn};
 use super::now;
 use crate::error::{fail, invalid};
 use crate::guc;

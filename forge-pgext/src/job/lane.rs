@@ -197,10 +197,11 @@ impl Source for Lane<'_> {
     }
 }
 
-/// Takes up to `want` entries of a lane. `wait` says whether to wait for the lane's lock.
-pub fn take(lane: i32, want: usize, wait: bool) -> Vec<entry::Entry> {
+/// Takes up to `want` entries of a lane. `wait` says whether to wait for the lane's lock; `None` when it could not be
+/// looked at now.
+pub fn take(lane: i32, want: usize, wait: bool) -> Option<Vec<entry::Entry>> {
     let mut taken = Vec::new();
-    change(lane, want, wait, |frontier, source, _| {
+    let looked = change(lane, want, wait, |frontier, source, _| {
         let snapshot = source.snapshot;
         let view = View {
             open: &snapshot.open,
@@ -218,7 +219,7 @@ pub fn take(lane: i32, want: usize, wait: bool) -> Vec<entry::Entry> {
         }
     });
     xact::count(lane, Count::Ready, -(taken.len() as i64));
-    taken
+    looked.then_some(taken)
 }
 
 /// Takes one given entry, which was seen to be committed, out of turn: the caller deletes it in this transaction. False

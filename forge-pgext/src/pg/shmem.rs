@@ -484,6 +484,32 @@ impl Shared {
         true
     }
 
+    /// Whether this database's jobs have been counted.
+    pub fn is_counted(&mut self) -> bool {
+        self.database_index()
+            .is_some_and(|i| self.databases[i].counted == 2)
+    }
+
+    /// Forgets everything about this database: its tables are new.
+    pub fn reset(&mut self) {
+        let database = database();
+        for i in 0..self.lanes.len() {
+            if self.lanes[i].state != 0 && self.lanes[i].database == database {
+                self.forget_lane(i);
+            }
+        }
+        for gate in self.gates.iter_mut().filter(|g| g.database == database) {
+            gate.running = 0;
+        }
+        for rate in self.rates.iter_mut().filter(|r| r.database == database) {
+            rate.tat = 0;
+        }
+        if let Some(i) = self.database_index() {
+            self.databases[i].gates_ready = 0;
+            self.databases[i].counted = 0;
+        }
+    }
+
     /// Numbers of all lanes of this database; `None` before they were counted.
     pub fn counts(&mut self, now: i64) -> Option<Vec<LaneCounts>> {
         let i = self.database_index()?;

@@ -201,6 +201,18 @@ impl Shared {
         slot.seq = frontier.seq;
     }
 
+    /// Forgets all that is known of a lane.
+    pub(super) fn forget_lane(&mut self, i: usize) {
+        self.make_unknown(i);
+        let slot = self.lanes[i];
+        let fresh = Lane::new(slot.database, slot.lane);
+        self.lanes[i] = Lane {
+            epoch: slot.epoch,
+            enqueued: slot.enqueued + 1,
+            ..fresh
+        };
+    }
+
     fn make_unknown(&mut self, i: usize) {
         let slot = self.lanes[i];
         self.free_list(slot.first_range);
