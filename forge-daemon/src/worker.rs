@@ -118,7 +118,9 @@ fn start_native(desk: &Arc<Desk>, wake: &Arc<Notify>) {
         return;
     }
     let config = &desk.context.config.worker;
-    let slots = Slots::new(config.concurrency, config.claim_max);
+    // So that one lane does not set aside the room of the other.
+    let share = config.concurrency.div_ceil(NATIVE_LANES);
+    let slots = Slots::new(config.concurrency, config.claim_max.min(share));
     for number in 0..NATIVE_LANES {
         let runner = native::NativeRunner::new(desk.clone(), slots.share());
         spawn(desk, runner, Source::new(desk), wake, number == 0);

@@ -72,12 +72,18 @@ pub struct Pace {
     pub margin: Duration,
 }
 
+/// A loser asks so long after a lease could end. The holder renews at half the lease: asking at its very end would
+/// find, again and again, that it was renewed half a lease ago; a little later it was renewed just now.
+const SETTLE: Duration = Duration::from_millis(300);
+
 impl Pace {
     /// When to ask again after `ballot`: the holder to renew, a loser when a lease could end.
     pub fn next(&self, ballot: &Ballot) -> Duration {
         let free = ballot.next_in_ms.map(Duration::from_millis);
         if ballot.held.is_empty() {
-            return free.unwrap_or(self.ttl).clamp(self.renew / 4, self.ttl);
+            return free
+                .map_or(self.ttl, |free| free + SETTLE)
+                .clamp(self.renew / 4, self.ttl + SETTLE);
         }
         free.map_or(self.renew, |free| free.clamp(self.renew / 4, self.renew))
     }
@@ -226,9 +232,9 @@ mod tests {
             next_in_ms,
         };
         assert_eq!(PACE.next(&holding(1)), PACE.renew);
-        assert_eq!(PACE.next(&losing(Some(3100))), Duration::from_millis(3100));
+        assert_eq!(PACE.next(&losing(Some(3100))), Duration::from_millis(3400));
         assert_eq!(PACE.next(&losing(Some(0))), Duration::from_millis(500));
-        assert_eq!(PACE.next(&losing(Some(60_000))), PACE.ttl);
+        assert_eq!(PACE.next(&losing(Some(60_000))), PACE.ttl + SETTLE);
         assert_eq!(PACE.next(&losing(None)), PACE.ttl);
         assert_eq!(
             PACE.next(&Ballot {

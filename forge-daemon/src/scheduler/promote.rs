@@ -41,7 +41,7 @@ impl Duty for Promote {
     const LIMIT: Duration = Duration::from_secs(30);
 
     fn longest_sleep(&self) -> Duration {
-        Duration::from_secs(5)
+        Duration::from_secs(15)
     }
 
     async fn run_once(&mut self, link: &mut Link, tenure: &Tenure) -> Result<Summary, Error> {

@@ -15,9 +15,10 @@ use uuid::Uuid;
 
 use super::registry::Remotes;
 use crate::worker::{
-    desk::{Desk, Ticket},
+    desk::Ticket,
     job::Claimed,
     outcome::Outcome,
+    progress::Progress,
     stop::Reason,
 };
 
@@ -177,7 +178,7 @@ impl Stream {
     }
 
     /// Takes what the worker says about a job; an answer under another lease is ignored.
-    pub fn answer(&self, desk: &Desk, id: Uuid, lease: Uuid, answer: Answer) -> bool {
+    pub fn answer(&self, progress: &Progress, id: Uuid, lease: Uuid, answer: Answer) -> bool {
         let mut unanswered = self.lock();
         let known = unanswered
             .get(&id)
@@ -185,7 +186,7 @@ impl Stream {
         match answer {
             Answer::Progress { percent, message } if known => {
                 if let Some(job) = unanswered.get(&id) {
-                    desk.progress.report(&job.ticket, percent, &message);
+                    progress.report(&job.ticket, percent, &message);
                 }
             }
             Answer::End(outcome) if known => {
@@ -238,7 +239,8 @@ pub struct Seat {
 impl Seat {
     /// Takes what the worker says about a job; false when it is not (or no longer) its job.
     pub fn answer(&self, id: Uuid, lease: Uuid, answer: Answer) -> bool {
-        let known = self.stream.answer(self.remotes.desk(), id, lease, answer);
+        let progress = &self.remotes.desk().progress;
+        let known = self.stream.answer(progress, id, lease, answer);
         self.remotes.freed(self.id);
         known
     }
@@ -263,5 +265,92 @@ impl Drop for Seat {
     fn drop(&mut self) {
         self.stream.leave();
         self.remotes.leave(self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::{
+        cluster::Life,
+        worker::{job::Lease, json::JsonText, kind::tests::kind},
+    };
+
+    fn job() -> (Claimed, Arc<Ticket>) {
+        let lease = Lease {
+            id: Uuid::now_v7(),
+            life: Arc::new(Life::for_test()),
+            claimed_at: Instant::now(),
+        };
+        let job = Claimed {
+            pos: 0,
+            id: Uuid::now_v7(),
+            kind: Arc::new(kind("a", "worker", "general")),
+            args: JsonText::parse("{}".into()).unwrap(),
+            attempt: 1,
+            max_attempts: 3,
+            traceparent: None,
+        };
+        let ticket = Arc::new(Ticket::new(&Arc::new(lease), &job));
+        (job, ticket)
+    }
+
+    fn completed() -> Answer {
+        Answer::End(Outcome::Completed(None))
+    }
+
+    #[tokio::test]
+    async fn an_answer_ends_the_job_and_frees_its_place() {
+        let (stream, mut sending) = Stream::new("w".into(), 1);
+        let (job, ticket) = job();
+        let (id, lease) = (job.id, ticket.lease.id);
+        let end = stream.reserve(&ticket).unwrap();
+        assert!(stream.free() == 0 && stream.reserve(&ticket).is_none());
+        let running = tokio::spawn(stream.clone().run(job, ticket, end));
+        assert!(matches!(sending.recv().await, Some(ToWorker::Job(_))));
+        let progress = Progress::default();
+        assert!(!stream.answer(&progress, id, Uuid::now_v7(), completed()), "another lease");
+        assert!(stream.answer(&progress, id, lease, completed()));
+        assert_eq!(running.await.unwrap(), Outcome::Completed(None));
+        assert_eq!(stream.free(), 1);
+        assert!(!stream.answer(&progress, id, lease, completed()), "answered before");
+    }
+
+    #[tokio::test]
+    async fn a_lost_stream_fails_what_was_sent_and_releases_the_rest() {
+        let (stream, mut sending) = Stream::new("w".into(), 2);
+        let start = |(job, ticket): (Claimed, Arc<Ticket>)| {
+            let end = stream.reserve(&ticket).unwrap();
+            tokio::spawn(stream.clone().run(job, ticket, end))
+        };
+        let first = start(job());
+        let Some(ToWorker::Job(assignment)) = sending.recv().await else {
+            panic!("no job was sent");
+        };
+        assignment.mark_sent();
+        let second = start(job());
+        assert!(sending.recv().await.is_some());
+        stream.leave();
+        assert!(matches!(first.await.unwrap(), Outcome::Failed { error, retry: true, .. } if error.contains("worker lost")));
+        assert_eq!(second.await.unwrap(), Outcome::Released);
+        assert_eq!(stream.free(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_job_told_to_stop_is_cancelled_on_the_worker_too() {
+        let (stream, mut sending) = Stream::new("w".into(), 1);
+        let (job, ticket) = job();
+        let (id, lease) = (job.id, ticket.lease.id);
+        let end = stream.reserve(&ticket).unwrap();
+        let running = tokio::spawn(stream.clone().run(job, ticket.clone(), end));
+        assert!(matches!(sending.recv().await, Some(ToWorker::Job(_))));
+        ticket.stop.now(Reason::TimedOut);
+        let cancel = sending.recv().await;
+        assert!(matches!(cancel, Some(ToWorker::Cancel { id: of, reason: "timed out", .. }) if of == id));
+        let answer = Answer::End(Outcome::retry("stopped"));
+        assert!(stream.answer(&Progress::default(), id, lease, answer));
+        assert_eq!(running.await.unwrap(), Outcome::retry("stopped"));
     }
 }
