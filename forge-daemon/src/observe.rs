@@ -14,9 +14,13 @@ pub use gauges::Gauges;
 
 use crate::config::{Format, Log};
 
+/// The libraries' own lines on lost connections: the daemon says it once, in its own words.
+const QUIET: &str = "tokio_postgres=error,deadpool.postgres=error";
+
 /// Sets up logging to standard error and the metrics recorder.
 pub fn init(log: &Log) {
-    let filter = EnvFilter::try_new(&log.level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_new(format!("{QUIET},{}", log.level))
+        .unwrap_or_else(|_| EnvFilter::new("info"));
     let lines = fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let installed = match log.format {
         Format::Human => lines
@@ -33,4 +37,18 @@ pub fn init(log: &Log) {
         tracing::debug!("logging was already set up by the program");
     }
     metrics::install();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_quiet_libraries_are_a_filter() {
+        let filter = EnvFilter::try_new(format!("{QUIET},info,forge_daemon=debug")).unwrap();
+        assert!(
+            filter.to_string().contains("deadpool.postgres=error"),
+            "{filter}"
+        );
+    }
 }

@@ -1,6 +1,12 @@
 //! The pool and the calls through it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use deadpool_postgres::{
     Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, TimeoutType,
@@ -23,6 +29,7 @@ pub struct Db {
     prepared: bool,
     acquire: Duration,
     limit: Duration,
+    away: Arc<AtomicBool>,
 }
 
 impl std::fmt::Debug for Db {
@@ -58,12 +65,32 @@ impl Db {
             prepared: config.prepared_statements,
             acquire: config.acquire_timeout.get(),
             limit: config.statement_timeout.get(),
+            away: Arc::default(),
         })
+    }
+
+    /// Says once that the database went away and once that it is back, however many callers notice.
+    fn notice<T>(&self, outcome: Result<T, Error>) -> Result<T, Error> {
+        let outage = match &outcome {
+            Ok(_) => false,
+            Err(error) if error.is_outage() => true,
+            // Other errors tell nothing about the next call.
+            Err(_) => return outcome,
+        };
+        if self.away.load(Ordering::Relaxed) != outage
+            && self.away.swap(outage, Ordering::Relaxed) != outage
+        {
+            match &outcome {
+                Ok(_) => tracing::info!("the database answers again"),
+                Err(error) => tracing::warn!(%error, "the database is away"),
+            }
+        }
+        outcome
     }
 
     /// A connection of the pool for several statements.
     pub async fn session(&self) -> Result<Session, Error> {
-        let object = self.pool.get().await.map_err(|error| match error {
+        let taken = self.pool.get().await.map_err(|error| match error {
             PoolError::Timeout(TimeoutType::Wait) => Error::Busy(self.acquire),
             PoolError::Timeout(_) => Error::Connection {
                 message: "the server did not answer in time".into(),
@@ -74,7 +101,12 @@ impl Db {
                 message: other.to_string(),
                 source: None,
             },
-        })?;
+        });
+        // A connection taken proves nothing: it may be an old one.
+        let object = match taken {
+            Ok(object) => object,
+            Err(error) => return self.notice(Err(error)),
+        };
         Ok(Session {
             object: Some(object),
             db: self.clone(),
@@ -302,7 +334,8 @@ impl Session {
         match answer {
             Ok(result) => {
                 self.unfinished = false;
-                result.map_err(|error| Error::from_client(name, error))
+                self.db
+                    .notice(result.map_err(|error| Error::from_client(name, error)))
             }
             Err(_) => {
                 self.abandon();

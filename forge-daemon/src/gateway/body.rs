@@ -13,6 +13,9 @@ use tokio::time::timeout;
 
 use super::problem::Problem;
 
+const DISCARDED: usize = 64 * 1024;
+const DISCARD_FOR: Duration = Duration::from_millis(250);
+
 /// How much of a body is read and how long a pause in it may be.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
@@ -67,6 +70,27 @@ pub(super) async fn read(
             read.extend_from_slice(&data);
         }
     }
+}
+
+/// Passes `outcome` on with the body. A refused request's body is read away when it is small: a client that has sent half
+/// of it when the answer comes keeps its connection.
+pub(super) async fn or_discard<T>(
+    outcome: Result<T, Problem>,
+    body: Body,
+) -> Result<(T, Body), Problem> {
+    match outcome {
+        Ok(value) => Ok((value, body)),
+        Err(problem) => {
+            discard(body).await;
+            Err(problem)
+        }
+    }
+}
+
+/// Reads a small body away; gives a large or slow one up.
+pub(super) async fn discard(body: Body) {
+    let away = http_body_util::Limited::new(body, DISCARDED).collect();
+    let _ = timeout(DISCARD_FOR, away).await;
 }
 
 /// 415 unless the body is JSON (`application/json` or `…+json`).

@@ -20,7 +20,7 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use super::{Door, problem::Problem};
+use super::{Door, body, problem::Problem};
 use crate::app::Phase;
 
 const REQUEST_ID: &str = "x-request-id";
@@ -43,7 +43,7 @@ pub(super) async fn guard(State(door): State<Arc<Door>>, request: Request, next:
         .to_owned();
     let path = request.uri().path().to_owned();
     let mut response = admit(&door, request, next).await;
-    finish(&mut response, &id, &path);
+    finish(&mut response, &id);
     let (status, took) = (response.status(), started.elapsed());
     count(&method, &route, status, took);
     tracing::debug!(%method, path, status = status.as_u16(), ?took, request_id = id, "request");
@@ -70,6 +70,7 @@ async fn admit(door: &Door, request: Request, next: Next) -> Response {
         return response;
     }
     let Ok(_permit) = door.permits.try_acquire() else {
+        body::discard(request.into_body()).await;
         return Problem::new(Code::Unavailable, "the node is overloaded; try again")
             .into_response();
     };
@@ -96,11 +97,12 @@ async fn run(request: Request, next: Next) -> Response {
 }
 
 /// Writes the error document, now that the id is known.
-fn finish(response: &mut Response, id: &str, path: &str) {
+fn finish(response: &mut Response, id: &str) {
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
-        // A probe that is told "not ready" is no failure.
-        if problem.status.is_server_error() && !ALWAYS.contains(&path) {
-            tracing::warn!(request_id = id, status = problem.status.as_u16(), code = %problem.code, detail = problem.detail, "request failed");
+        // 503 is an answer, not a failure, and during an outage there are many; the outage itself is in the log.
+        let (status, code) = (problem.status.as_u16(), &problem.code);
+        if problem.status.is_server_error() && status != 503 {
+            tracing::warn!(request_id = id, status, %code, detail = problem.detail, "request failed");
         }
         *response.body_mut() = Body::from(problem.render(id));
         response.headers_mut().remove(header::CONTENT_LENGTH);

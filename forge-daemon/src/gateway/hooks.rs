@@ -62,8 +62,9 @@ pub(super) async fn deliver(
     Path(name): Path<String>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let registration = registration(&door, &name).await?;
     let (parts, body) = request.into_parts();
+    let known = registration(&door, &name).await;
+    let (registration, body) = body::or_discard(known, body).await?;
     let bytes = body::read(
         &parts.headers,
         body,

@@ -163,15 +163,14 @@ impl IntoResponse for Problem {
 impl From<db::Error> for Problem {
     fn from(error: db::Error) -> Self {
         if error.is_outage() {
-            tracing::warn!(%error, "database away");
             return Self::new(
                 Code::Unavailable,
-                "the database cannot be reached at the moment; try again",
+                "the database cannot be reached at the moment; try again, with an Idempotency-Key if it must not happen twice",
             );
         }
         match &error {
             db::Error::Busy(_) => {
-                tracing::warn!(%error, "pool exhausted");
+                tracing::debug!(%error, "pool exhausted");
                 Self::new(Code::Unavailable, "the node is overloaded; try again")
             }
             db::Error::Timeout { limit, .. } => Self::new(

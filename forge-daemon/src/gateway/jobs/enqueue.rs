@@ -40,8 +40,11 @@ pub(in crate::gateway) async fn enqueue(
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    let identity = door.identities.of(&parts.headers).await?;
-    body::require_json(&parts.headers)?;
+    let admitted = match body::require_json(&parts.headers) {
+        Ok(()) => door.identities.of(&parts.headers).await,
+        Err(problem) => Err(problem),
+    };
+    let (identity, body) = body::or_discard(admitted, body).await?;
     let bytes = body::read(
         &parts.headers,
         body,
