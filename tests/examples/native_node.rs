@@ -32,10 +32,11 @@ async fn flaky(job: Job) -> Result<Value, Failure> {
 /// Reports progress, then waits for `ms` or until it is told to stop.
 async fn patient(job: Job) -> Result<Value, Failure> {
     job.progress(50.0, "half way");
+    let stop = job.cancelled();
     let ms = job.args["ms"].as_u64().unwrap_or(60_000);
     tokio::select! {
         () = tokio::time::sleep(Duration::from_millis(ms)) => Ok(json!({ "waited": ms })),
-        () = job.cancel.cancelled() => Err(Failure::cancelled()),
+        () = stop.cancelled() => Err(Failure::cancelled()),
     }
 }
 

@@ -17,6 +17,7 @@ use std::{
         Mutex,
         atomic::{AtomicU32, Ordering},
     },
+    time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
@@ -87,6 +88,9 @@ pub struct Cluster {
     detached: bool,
     template: Mutex<bool>,
 }
+
+/// How long the files of a failed test are kept.
+const KEPT: Duration = Duration::from_secs(3600);
 
 static SEQUENCE: AtomicU32 = AtomicU32::new(0);
 
@@ -298,15 +302,18 @@ fn make_dir(wanted: Option<&Path>) -> Result<PathBuf> {
     Ok(dir)
 }
 
-/// Removes the files of clusters whose starter ended without doing so. Their servers end with the
-/// starter, or a moment later.
+/// Removes the files of clusters whose starter ended without doing so, an hour later: until then
+/// somebody may want to read the log of a failed test.
 fn sweep(base: &Path) {
     for entry in fs::read_dir(base).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         let starter = name.split('-').next().and_then(|pid| pid.parse().ok());
-        if starter.is_some_and(process::is_gone)
-            && !entry.path().join("data/postmaster.pid").exists()
-        {
+        let age = entry
+            .metadata()
+            .and_then(|meta| meta.modified())
+            .map(|at| at.elapsed());
+        let old = age.is_ok_and(|age| age.is_ok_and(|age| age > KEPT));
+        if old && starter.is_some_and(process::is_gone) {
             let _ = fs::remove_dir_all(entry.path());
         }
     }

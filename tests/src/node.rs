@@ -72,7 +72,7 @@ impl NodeOptions {
 /// A running node. Dropping it kills it, unless it was detached.
 #[derive(Debug)]
 pub struct Node {
-    name: String,
+    options: NodeOptions,
     http: SocketAddr,
     grpc: SocketAddr,
     log: PathBuf,
@@ -93,6 +93,19 @@ impl Node {
         Ok(node)
     }
 
+    /// Starts it anew on other ports, where it may have any.
+    fn respawn(&mut self) -> Result<()> {
+        let fresh = Self::spawn(self.options.clone())?;
+        *self = fresh;
+        Ok(())
+    }
+
+    /// Whether it ended because a port of its own choice was taken in the meantime.
+    fn port_was_taken(&self) -> bool {
+        let chosen = self.options.http_port.is_none() || self.options.grpc_port.is_none();
+        chosen && self.log_end().contains("Address already in use")
+    }
+
     /// Starts a node without waiting.
     ///
     /// # Errors
@@ -102,7 +115,7 @@ impl Node {
             Ok((Ipv4Addr::LOCALHOST, port.map_or_else(free_port, Ok)?).into())
         };
         let (http, grpc) = (local(options.http_port)?, local(options.grpc_port)?);
-        let (program, args) = match options.program {
+        let (program, args) = match options.program.clone() {
             Some(given) => given,
             None => (checkout::program("forge-daemon")?, vec!["serve".to_owned()]),
         };
@@ -120,7 +133,7 @@ impl Node {
             .env("FORGE_NODE__NAME", &options.name)
             .env("FORGE_HTTP__LISTEN", http.to_string())
             .env("FORGE_GRPC__LISTEN", grpc.to_string())
-            .envs(options.settings)
+            .envs(options.settings.clone())
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
             .stderr(output)
@@ -129,7 +142,7 @@ impl Node {
             .with_context(|| format!("starting {}", program.display()))?;
         let reaper = Reaper::watch(child.id().cast_signed(), Signal::SIGKILL)?;
         Ok(Self {
-            name: options.name,
+            options,
             http,
             grpc,
             log,
@@ -145,13 +158,19 @@ impl Node {
     /// # Errors
     /// When the process ends, or is not ready within a minute; the message has the end of its log.
     pub fn wait_ready(&mut self) -> Result<()> {
-        let (http, what) = (self.http, format!("node {} to be ready", self.name));
+        let what = format!("node {} to be ready", self.options.name);
         let ready = eventually(READY, &what, || {
             if let Some(status) = self.child.try_wait()? {
                 self.ended = true;
-                bail!("node {} ended at its start with {status}", self.name);
+                if !self.port_was_taken() {
+                    bail!(
+                        "node {} ended at its start with {status}",
+                        self.options.name
+                    );
+                }
+                self.respawn()?;
             }
-            Ok(http::get(http, "/readyz")
+            Ok(http::get(self.http, "/readyz")
                 .ok()
                 .filter(|answer| answer.status == 200))
         });
@@ -169,7 +188,7 @@ impl Node {
     /// Its name, as in `forge.nodes`.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.name
+        &self.options.name
     }
 
     /// Where it listens for HTTP.
@@ -250,7 +269,7 @@ impl Node {
     /// When it has not ended within `limit`.
     pub fn wait_end(&mut self, limit: Duration) -> Result<i32> {
         use std::os::unix::process::ExitStatusExt;
-        let what = format!("node {} to end", self.name);
+        let what = format!("node {} to end", self.options.name);
         let status = eventually(limit, &what, || Ok(self.child.try_wait()?))
             .with_context(|| format!("the node's log ends:\n{}", self.log_end()))?;
         self.ended = true;

@@ -360,7 +360,7 @@ fn credentials_decide() {
     };
     assert_eq!(revoked.get("/v1/jobs").status, 200);
     stage
-        .run("SELECT forge.revoke_api_key('forge_admin key')")
+        .run("SELECT forge.revoke_api_key('forge_admin-key')")
         .unwrap();
     forge_tests::until(
         crate::session::SOON,

@@ -21,6 +21,7 @@ mod native;
 mod no_preload;
 mod outbound;
 mod python;
+mod queue_torture;
 mod receiver;
 mod schedules;
 mod session;

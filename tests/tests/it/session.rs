@@ -26,11 +26,10 @@ impl Session {
 
     /// Runs statements.
     pub fn run(&self, script: &str) -> Result<()> {
-        Ok(self
-            .client
+        self.client
             .borrow_mut()
             .batch_execute(script)
-            .with_context(|| script.to_owned())?)
+            .with_context(|| script.to_owned())
     }
 
     /// The only value of the only row.
@@ -48,11 +47,10 @@ impl Session {
     }
 
     pub fn rows(&self, query: &str) -> Result<Vec<Row>> {
-        Ok(self
-            .client
+        self.client
             .borrow_mut()
             .query(query, &[])
-            .with_context(|| query.to_owned())?)
+            .with_context(|| query.to_owned())
     }
 
     /// Waits until `condition` holds.

@@ -106,7 +106,7 @@ impl<'c> Stage<'c> {
     /// An API key of this role.
     pub fn key(&self, role: &str) -> String {
         self.value(&format!(
-            "SELECT forge.create_api_key('{role} key', role => '{role}')"
+            "SELECT forge.create_api_key('{role}-key', role => '{role}')"
         ))
         .unwrap()
     }

@@ -42,10 +42,10 @@ line(text) AS (
     UNION ALL
     SELECT format('schema %s %s', nspname, nspacl) FROM pg_namespace WHERE nspname LIKE 'forge%'
     UNION ALL
-    SELECT 'dumped ' || oid::regclass || ' ' || condition
-    FROM pg_extension, unnest(extconfig, extcondition) u(oid, condition) WHERE extname = 'forge'
+    SELECT 'dumped ' || u.relation::regclass || ' ' || u.condition
+    FROM pg_extension, unnest(extconfig, extcondition) u(relation, condition) WHERE extname = 'forge'
     UNION ALL
-    SELECT 'type ' || t.oid::regtype || ' ' || t.typtype
+    SELECT 'type ' || t.oid::regtype || ' ' || t.typtype::text
     FROM pg_type t JOIN member m ON m.classid = 'pg_type'::regclass AND m.objid = t.oid)
 SELECT string_agg(regexp_replace(text, '_[0-9]{8}', '_DAY', 'g'), E'\\n' ORDER BY text COLLATE \"C\") FROM line";
 
