@@ -167,7 +167,7 @@ fn lock_node(node: &Uuid) {
     }];
     let mut alive = false;
     if let Some(table) = oid("node").and_then(Table::read) {
-        table.scan(0, &by_id, &snapshot, |row| {
+        table.scan(1, &by_id, &snapshot, |row| {
             let state = row[NODE_STATE]
                 .and_then(|d| unsafe { <String as pgrx::FromDatum>::from_datum(d, false) });
             alive = state.is_some_and(|s| s != "dead");

@@ -156,7 +156,7 @@ pub fn unpark(gate: u64, places: u32) {
     }];
     let mut waiting = false;
     if let Some(table) = oid("deferred").and_then(Table::read) {
-        table.scan(2, &key, &Snapshot::latest(), |_| {
+        table.scan(11, &key, &Snapshot::latest(), |_| {
             waiting = true;
             false
         });

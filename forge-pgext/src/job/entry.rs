@@ -239,7 +239,7 @@ pub fn of_member(member: &Member, snapshot: &Snapshot) -> Option<Entry> {
     ];
     let mut found = None;
     if let Some(table) = Table::read(oid_of_day("entry", member.day)) {
-        table.scan(0, &order, snapshot, |row| {
+        table.scan(1, &order, snapshot, |row| {
             found = Some(read(row));
             false
         });
@@ -264,7 +264,7 @@ pub fn for_each_of_job(id: &Uuid, snapshot: &Snapshot, mut visit: impl FnMut(Ent
     }];
     for oid in family("entry") {
         if let Some(table) = Table::read(oid) {
-            table.scan(1, &key, snapshot, |row| {
+            table.scan(4, &key, snapshot, |row| {
                 visit(read(row));
                 true
             });

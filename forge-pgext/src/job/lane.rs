@@ -59,7 +59,7 @@ impl<'a> Lane<'a> {
             .collect();
         if let [table] = busy[..] {
             let mut go_on = true;
-            table.scan(0, keys, self.snapshot, |row| {
+            table.scan(1, keys, self.snapshot, |row| {
                 let (xid, seq) = entry::position(row);
                 go_on = visit(xid, seq, row);
                 go_on
@@ -71,7 +71,7 @@ impl<'a> Lane<'a> {
         let mut read_to: Option<(u64, u64)> = None;
         for table in busy {
             let mut left = self.want.saturating_add(1024);
-            table.scan(0, keys, self.snapshot, |row| {
+            table.scan(1, keys, self.snapshot, |row| {
                 let (xid, seq) = entry::position(row);
                 let mut kept = row.to_vec();
                 for column in [3, 8, 9, 10, 11, 12] {
@@ -103,7 +103,7 @@ impl<'a> Lane<'a> {
 
     fn has_any(&self, table: &Table, keys: &[Key]) -> bool {
         let mut any = false;
-        table.scan(0, keys, self.snapshot, |_| {
+        table.scan(1, keys, self.snapshot, |_| {
             any = true;
             false
         });
@@ -437,7 +437,7 @@ pub fn newest(lane: i32, snapshot: &Snapshot) -> Option<Stored> {
         operator: Operator::Int4Eq,
         value: Datum::from(lane),
     }];
-    table.scan(0, &key, snapshot, |row| {
+    table.scan(1, &key, snapshot, |row| {
         let number = |i: usize| row[i].map_or(0, |d: Datum| d.value() as i64);
         let ranges = entry::copy(row[4])
             .map(|d| unsafe { varlena::varlena_to_byte_slice(d.cast_mut_ptr()) }.to_vec())

@@ -95,7 +95,7 @@ fn of_lease(parent: &str, id: &Uuid, snapshot: &Snapshot, mut visit: impl FnMut(
     let mut tables = vec![day];
     tables.extend(oid(parent).filter(|p| *p != day));
     for table in tables.into_iter().filter_map(Table::read) {
-        table.scan(0, &key, snapshot, |row| {
+        table.scan(1, &key, snapshot, |row| {
             visit(row);
             true
         });

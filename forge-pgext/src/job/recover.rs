@@ -131,7 +131,7 @@ impl<'s> Attempts<'s> {
         }];
         let mut found = false;
         for table in &self.tables {
-            table.scan(0, &key, self.snapshot, |row| {
+            table.scan(1, &key, self.snapshot, |row| {
                 found = entry::number(row[1]) as u64 == seq;
                 !found
             });

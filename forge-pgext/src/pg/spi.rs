@@ -16,18 +16,35 @@ thread_local! {
 /// One bound parameter: its type and value.
 pub type Param = (Oid, Value);
 
-/// Runs one statement and hands each row's values to `row`. Writes are allowed; the snapshot is the caller's own,
-/// refreshed as for any volatile function. Answers how many rows were processed.
+/// Which snapshot a statement sees.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum See {
+    /// The newest there is, whatever the transaction's isolation level: what others have done to the queue is true
+    /// for a transaction with an old snapshot as well.
+    Newest,
+    /// The transaction's own, refreshed as for any volatile function.
+    Own,
+    /// The active one; the statement may not write.
+    Active,
+}
+
+/// Runs one statement on Forge's own tables, as they are now, and hands each row's values to `row`. Answers how many rows
+/// were processed.
 pub fn query(sql: &str, params: &[Param], mut row: impl FnMut(&[Value])) -> u64 {
-    run(sql, params, false, &mut row)
+    run(sql, params, See::Newest, &mut row)
+}
+
+/// Runs one statement of a user's, which sees what the transaction sees.
+pub fn query_as_user(sql: &str, params: &[Param], mut row: impl FnMut(&[Value])) -> u64 {
+    run(sql, params, See::Own, &mut row)
 }
 
 /// Runs one query with the active snapshot.
 pub fn query_read_only(sql: &str, row: &mut dyn FnMut(&[Value])) -> u64 {
-    run(sql, &[], true, row)
+    run(sql, &[], See::Active, row)
 }
 
-fn run(sql: &str, params: &[Param], read_only: bool, row: &mut dyn FnMut(&[Value])) -> u64 {
+fn run(sql: &str, params: &[Param], see: See, row: &mut dyn FnMut(&[Value])) -> u64 {
     let types: Vec<Oid> = params.iter().map(|p| p.0).collect();
     let mut values: Vec<Datum> = params
         .iter()
@@ -46,8 +63,23 @@ fn run(sql: &str, params: &[Param], read_only: bool, row: &mut dyn FnMut(&[Value
     unsafe {
         pg_sys::SPI_connect();
         let plan = plan(sql, &types);
-        let code =
-            pg_sys::SPI_execute_plan(plan, values.as_mut_ptr(), nulls.as_ptr(), read_only, 0);
+        let (values, nulls) = (values.as_mut_ptr(), nulls.as_ptr());
+        let code = match see {
+            // Postgres copies the snapshot before anything else can take another.
+            See::Newest => pg_sys::SPI_execute_snapshot(
+                plan,
+                values,
+                nulls,
+                pg_sys::GetLatestSnapshot(),
+                std::ptr::null_mut(),
+                false,
+                true,
+                0,
+            ),
+            See::Own | See::Active => {
+                pg_sys::SPI_execute_plan(plan, values, nulls, see == See::Active, 0)
+            }
+        };
         if code < 0 {
             pgrx::error!("statement failed with SPI code {code}: {sql}");
         }

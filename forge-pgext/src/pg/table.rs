@@ -161,22 +161,35 @@ impl Table {
         }
     }
 
-    /// Walks index number `index` (in order of creation) forward over the rows that satisfy `keys` and are visible,
-    /// until `visit` answers false. Values are valid during the visit only.
+    fn index(&self, leading: i16) -> pg_sys::Relation {
+        unsafe {
+            for oid in extra::oids(pg_sys::RelationGetIndexList(self.rel)) {
+                let index = pg_sys::index_open(oid, pg_sys::AccessShareLock as i32);
+                if (*(*index).rd_index).indkey.values.as_slice(1)[0] == leading {
+                    return index;
+                }
+                pg_sys::index_close(index, pg_sys::AccessShareLock as i32);
+            }
+        }
+        crate::error::fail(
+            "ZF011",
+            "an index of forge_private is missing",
+            "Restore the schema forge_private as the extension made it.",
+        )
+    }
+
+    /// Walks the index that leads with table column `leading` forward over the rows that satisfy `keys` and are visible,
+    /// until `visit` answers false. Values are valid during the visit only. Indexes are told by their columns: a
+    /// restored dump makes them in another order.
     pub fn scan(
         &self,
-        index: usize,
+        leading: i16,
         keys: &[Key],
         snapshot: &Snapshot,
         mut visit: impl FnMut(&[Value]) -> bool,
     ) {
         unsafe {
-            let indexes = extra::oids(pg_sys::RelationGetIndexList(self.rel));
-            assert!(
-                index < indexes.len(),
-                "index {index} of a table of forge_private is missing"
-            );
-            let index_rel = pg_sys::index_open(indexes[index], pg_sys::AccessShareLock as i32);
+            let index_rel = self.index(leading);
             let slot = pg_sys::table_slot_create(self.rel, std::ptr::null_mut());
             let mut scan_keys: Vec<pg_sys::ScanKeyData> = vec![std::mem::zeroed(); keys.len()];
             for (key, out) in keys.iter().zip(&mut scan_keys) {
