@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 /// A quick run ends within this, with room for printing.
 const QUICK_BUDGET: Duration = Duration::from_secs(57);
 /// The most of it that one entry may use, so that one that hangs leaves time for the others.
-const QUICK_SHARE: Duration = Duration::from_secs(20);
+const QUICK_SHARE: Duration = Duration::from_secs(30);
 
 /// One file of rows that are measured together.
 pub struct Entry {
@@ -48,7 +48,11 @@ pub async fn run(entries: &[Entry], options: Options) -> anyhow::Result<()> {
         };
         let measured = measure(entry, &bench, limit).await;
         for row in &measured {
-            eprintln!("{}", report::line(row));
+            eprintln!(
+                "{:4.0} s  {}",
+                started.elapsed().as_secs_f64(),
+                report::line(row)
+            );
         }
         rows.extend(measured);
     }

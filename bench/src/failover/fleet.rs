@@ -38,6 +38,8 @@ pub async fn serve() -> ExitCode {
 /// Running nodes, killed when dropped.
 pub struct Fleet {
     nodes: Vec<Node>,
+    /// What sets its names apart from those of earlier fleets.
+    run: String,
     started: usize,
     daemon_url: String,
     logs: PathBuf,
@@ -46,11 +48,13 @@ pub struct Fleet {
 impl Fleet {
     /// Starts `size` nodes and waits until each takes work.
     pub async fn start(bench: &Bench, size: usize) -> anyhow::Result<Self> {
-        let logs = std::env::temp_dir().join(format!("forge-bench-{}", Uuid::now_v7().simple()));
+        let run = Uuid::now_v7().simple().to_string();
+        let logs = std::env::temp_dir().join(format!("forge-bench-{run}"));
         std::fs::create_dir_all(&logs)
             .with_context(|| format!("no directory {}", logs.display()))?;
         let mut fleet = Self {
             nodes: Vec::new(),
+            run,
             started: 0,
             daemon_url: bench.daemon_url.clone(),
             logs,
@@ -65,7 +69,7 @@ impl Fleet {
     /// Adds a node, in place of one that is gone.
     pub async fn grow(&mut self, superuser: bool) -> anyhow::Result<()> {
         self.started += 1;
-        let name = format!("bench-{}", self.started);
+        let name = format!("bench-{}-{}", self.run, self.started);
         let mut options = NodeOptions::new(&name, &self.daemon_url, &self.logs)
             .set("FORGE_DATABASE__ALLOW_SUPERUSER", superuser)
             .set("FORGE_WORKER__DRAIN_TIMEOUT", "200ms")
@@ -75,6 +79,14 @@ impl Fleet {
         let node = tokio::task::spawn_blocking(move || Node::start(options)).await??;
         self.nodes.push(node);
         Ok(())
+    }
+
+    /// The names of its nodes.
+    pub fn names(&self) -> Vec<String> {
+        self.nodes
+            .iter()
+            .map(|node| node.name().to_owned())
+            .collect()
     }
 
     /// Takes the node called `name` out of the fleet, still running.

@@ -63,7 +63,7 @@ async fn once(
     fleet: &mut Fleet,
     end: fn(&mut forge_tests::Node) -> anyhow::Result<()>,
 ) -> anyhow::Result<f64> {
-    let leader = leader(client).await?;
+    let leader = leader(client, fleet).await?;
     let duties: Vec<String> = client
         .query(
             "select duty from forge.leaders where node_id = $1",
@@ -99,16 +99,17 @@ async fn once(
     Ok(seconds)
 }
 
-/// The node with the most duties.
-async fn leader(client: &Client) -> anyhow::Result<Uuid> {
+/// The node of the fleet with the most duties; leaders of earlier nodes run out first.
+async fn leader(client: &Client, fleet: &Fleet) -> anyhow::Result<Uuid> {
+    let names = fleet.names();
     let began = Instant::now();
     loop {
         let row = client
             .query_opt(
                 "select node_id from forge.leaders join forge.nodes on nodes.id = leaders.node_id
-                 where expires_at > clock_timestamp() and nodes.state = 'active'
+                 where expires_at > clock_timestamp() and nodes.name = any($1)
                  group by node_id order by count(*) desc limit 1",
-                &[],
+                &[&names],
             )
             .await
             .context("forge.leaders is not as the contract says")?;

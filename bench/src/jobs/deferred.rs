@@ -42,7 +42,7 @@ async fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
         )
         .await
         .context("forge.enqueue_many is not as the contract says")?;
-    let filler = bench.size(10_000_000, 100_000);
+    let filler = bench.size(10_000_000, 50_000);
     let filled = Instant::now();
     far_future(&client, &enqueue, filler).await?;
     let filled = filled.elapsed();
@@ -57,8 +57,8 @@ async fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
         }
     })
     .await?;
-    let groups = bench.size(300, 30);
-    let lead = bench.millis(10_000, 2_000);
+    let groups = bench.size(300, 20);
+    let lead = bench.millis(10_000, 1_500);
     let first = now() + lead.as_secs_f64();
     for group in 0..groups {
         let due = first + group as f64 * EVERY.as_secs_f64();

@@ -5,7 +5,7 @@ use crate::gate::{Gate, Goal, Row};
 use crate::node::Node;
 use crate::session;
 use crate::suite::Entry;
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use std::time::{Duration, Instant};
 use tokio_postgres::Client;
 
@@ -29,13 +29,15 @@ async fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     for _ in 0..3 {
         nodes.push(Node::idle(bench).await?);
     }
-    // Joining, electing and catching up are over by then, and so is what the rows before left.
-    tokio::time::sleep(bench.millis(15_000, 3_000)).await;
+    // Joining, electing and catching up are over by then, and what sessions counted meanwhile is
+    // told: a session that does nothing tells ten seconds later.
+    tokio::time::sleep(bench.millis(15_000, 11_000)).await;
     let before = source.read(&client).await?;
     let began = Instant::now();
     tokio::time::sleep(bench.millis(60_000, 6_000)).await;
     let asked = source.read(&client).await? - before - source.own_share();
     let seconds = began.elapsed().as_secs_f64();
+    ensure!(asked >= 0.0, "the statistics were reset meanwhile");
     for node in nodes {
         node.stop().await?;
     }

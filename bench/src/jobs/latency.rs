@@ -155,7 +155,7 @@ async fn wait(slot: &AtomicU64) -> anyhow::Result<Duration> {
 /// Jobs per second that one program can enqueue while the node runs them.
 async fn capacity(bench: &Bench, starts: &Starts) -> anyhow::Result<f64> {
     let program = Forge::join(&bench.url, QUEUE).await?;
-    let jobs = bench.size(200_000, 30_000);
+    let jobs = bench.size(200_000, 20_000);
     let before = starts.others.load(Ordering::Relaxed);
     let started = Instant::now();
     fill(&program, jobs, BATCH).await?;

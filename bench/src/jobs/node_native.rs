@@ -43,7 +43,7 @@ pub const ENTRY: Entry = Entry {
 const QUEUE: &str = "bench_node_native";
 
 async fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
-    let jobs = bench.size(100_000, 10_000);
+    let jobs = bench.size(100_000, 5_000);
     let graphile = move |setting| graphile_worker::drain(&bench.peers, &bench.url, jobs, setting);
     let [forge, pgmq, awa, plain, batching] = interleave(
         bench.rounds(3),

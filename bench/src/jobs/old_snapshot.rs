@@ -66,8 +66,8 @@ struct Side {
 }
 
 async fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
-    let jobs = bench.size(400_000, 50_000);
-    let wait = Duration::from_secs(bench.size(60, 5) as u64);
+    let jobs = bench.size(400_000, 20_000);
+    let wait = Duration::from_secs(bench.size(60, 2) as u64);
     let (mut forge, mut pgmq) = (Vec::new(), Vec::new());
     for round in 0..bench.rounds(3) {
         let [first, second] = both(bench, jobs, wait, round % 2 == 0).await?;

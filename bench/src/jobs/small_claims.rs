@@ -63,8 +63,8 @@ async fn once<P: Program>(bench: &Bench, old_snapshot: bool) -> anyhow::Result<f
     } else {
         None
     };
-    fill(&filler, bench.size(200_000, 40_000), BATCH).await?;
-    let limit = Duration::from_millis(bench.size(5_000, 1_000) as u64);
+    fill(&filler, bench.size(200_000, 25_000), BATCH).await?;
+    let limit = Duration::from_millis(bench.size(5_000, 700) as u64);
     let rate = crowd::<P>(&bench.url, QUEUE, WORKERS, CLAIM, limit).await;
     drop(snapshot);
     rate

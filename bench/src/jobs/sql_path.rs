@@ -39,8 +39,8 @@ const SMALL: usize = 10_000;
 type Halves = Mutex<Vec<Cycle>>;
 
 async fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
-    let large = bench.size(1_000_000, 100_000);
-    let repeats = bench.size(10, 3);
+    let large = bench.size(1_000_000, 60_000);
+    let repeats = bench.size(10, 2);
     let (ours, theirs, little) = (Halves::default(), Halves::default(), Halves::default());
     let [forge, pgmq, small] = interleave(
         bench.rounds(3),
