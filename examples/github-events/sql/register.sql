@@ -58,7 +58,7 @@ FROM (VALUES
     ('watch',                       'on_watch',                'people', 'background')
 ) AS job(event, function, queue, priority);
 
--- HTTP calls to the receiver, signed as Standard Webhooks with the nodes' outbound.signing_secret. The
+-- HTTPS calls to the receiver, signed as Standard Webhooks with the nodes' outbound.signing_secret. The
 -- receiver fails a share of them, so they are tried again soon, up to five times.
 SELECT forge.register_job('github.' || event, current_setting('github_events.receiver') || '/hooks/' || service,
                           queue => 'callout', priority => priority, max_attempts => 5,

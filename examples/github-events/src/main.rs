@@ -30,7 +30,7 @@ struct Cli {
 enum Part {
     /// Runs one Forge node with this example's native handlers, configured by FORGE_SECTION__FIELD variables.
     Node,
-    /// Takes the calls of `http:` jobs, checks their signatures and fails a seeded share of them.
+    /// Takes the calls of `https:` jobs, checks their signatures and fails a seeded share of them.
     Receiver(receiver::Options),
     /// Sends the deliveries to running nodes and prints the answers as JSON.
     Replay(replay::Options),

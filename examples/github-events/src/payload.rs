@@ -99,3 +99,16 @@ pub fn read(directory: &Path) -> Result<Vec<Payload>> {
     );
     Ok(payloads)
 }
+
+/// All payloads, installed first when they are missing; by one test at a time.
+#[cfg(test)]
+pub async fn for_tests() -> Vec<Payload> {
+    static INSTALLED: tokio::sync::OnceCell<()> = tokio::sync::OnceCell::const_new();
+    let directory = directory();
+    INSTALLED
+        .get_or_init(async || {
+            install(&directory).await.unwrap();
+        })
+        .await;
+    read(&directory).unwrap()
+}

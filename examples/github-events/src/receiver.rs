@@ -1,12 +1,14 @@
-//! The outside service that `http:` jobs call: believes only signed calls, and fails a seeded share of them.
+//! The outside service that `https:` jobs call: believes only signed calls, and fails a seeded share of them.
 //!
 //! Invariants: a webhook id has its effect once, at its first success, however often it is called; a call
 //! that is failed has no effect; what it remembers is bounded.
 
+mod certificate;
 mod ledger;
 
 use std::{
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
+    path::PathBuf,
     process::ExitCode,
     sync::{Arc, Mutex},
     time::{Duration, SystemTime},
@@ -21,10 +23,10 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
+use axum_server::Handle;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::{
-    net::TcpListener,
     signal::unix::{SignalKind, signal},
     time::sleep,
 };
@@ -39,13 +41,17 @@ use ledger::{Ledger, Ruling};
 pub use ledger::Report;
 
 const BODY_LIMIT: usize = 4 << 20;
+const STOP_WITHIN: Duration = Duration::from_secs(10);
 
 /// Command-line options of `receiver`.
 #[derive(Debug, clap::Args)]
 pub struct Options {
-    /// Address to listen on; port 0 takes a free one. The address is the first line of standard output.
+    /// Address to listen on, by HTTPS; port 0 takes a free one. The URL is the first line of standard output.
     #[arg(long, default_value = "127.0.0.1:0")]
     listen: SocketAddr,
+    /// Where its certificate is written, for callers to trust (SSL_CERT_FILE).
+    #[arg(long, default_value = "receiver.pem")]
+    certificate: PathBuf,
     /// What the calls are signed with: whsec_ and base64.
     #[arg(long, env = "GITHUB_EVENTS_RECEIVER_SECRET")]
     secret: String,
@@ -74,13 +80,21 @@ pub async fn run(options: Options) -> Result<ExitCode> {
         standard: Standard::new(&options.secret)?,
         ledger: Mutex::new(Ledger::new(options.seed)),
     });
+    let tls = certificate::make(&options.certificate).await?;
     let listener = TcpListener::bind(options.listen)
-        .await
         .with_context(|| format!("listening on {}", options.listen))?;
-    println!("{}", listener.local_addr()?);
-    axum::serve(listener, routes(receiver))
-        .with_graceful_shutdown(stopped()?)
-        .await?;
+    listener.set_nonblocking(true)?;
+    println!("https://{}", listener.local_addr()?);
+    let handle = Handle::new();
+    let stopped = stopped()?;
+    let server = axum_server::from_tcp_rustls(listener, tls)?
+        .handle(handle.clone())
+        .serve(routes(receiver).into_make_service());
+    tokio::spawn(async move {
+        stopped.await;
+        handle.graceful_shutdown(Some(STOP_WITHIN));
+    });
+    server.await?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,5 +1,5 @@
 -- One line per kind of handler, for the table.
-SELECT CASE job.queue WHEN 'callout' THEN 'http: (receiver)' WHEN 'native' THEN 'native: (Rust)'
+SELECT CASE job.queue WHEN 'callout' THEN 'https: (receiver)' WHEN 'native' THEN 'native: (Rust)'
                       WHEN 'worker' THEN 'worker: (Python)' ELSE 'sql:' END AS handler,
        count(DISTINCT job.kind) AS kinds,
        count(*) AS jobs,

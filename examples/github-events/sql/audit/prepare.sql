@@ -11,7 +11,7 @@ CREATE TEMPORARY TABLE attempt AS
 SELECT a.* FROM forge.job_attempts a WHERE a.job_id IN (SELECT id FROM job);
 
 -- One row per effect, wherever it took place: in the example's tables (`sql:` and `native:`), at the
--- receiver (`http:`), or as the one result a job can have (`worker:`).
+-- receiver (`https:`), or as the one result a job can have (`worker:`).
 CREATE TEMPORARY TABLE effect AS
 SELECT e.delivery_id, j.kind,
        CASE WHEN j.queue = 'native' THEN 'native' ELSE 'sql' END AS place

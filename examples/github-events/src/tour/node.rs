@@ -33,6 +33,8 @@ pub struct Site {
     pub native_url: String,
     /// What calls to the receiver are signed with.
     pub signing_secret: String,
+    /// The receiver's certificate.
+    pub certificate: PathBuf,
     /// HTTP port of node 1; node k listens k-1 higher.
     pub http_port: u16,
     /// gRPC port of node 1.
@@ -70,6 +72,7 @@ impl Node {
             .env("FORGE_GRPC__LISTEN", grpc.to_string())
             // The receiver is on this machine. It fails on purpose, so its circuit must not stay open long.
             .env("FORGE_OUTBOUND__ALLOW_PRIVATE", "true")
+            .env("SSL_CERT_FILE", &site.certificate)
             .env("FORGE_OUTBOUND__BREAKER_OPEN", "1s")
             .env("FORGE_OUTBOUND__SIGNING_SECRET", &site.signing_secret)
             .env(DATABASE_VARIABLE, &site.native_url);

@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context, Result};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use rand::RngExt;
-use reqwest::Client as Http;
+use reqwest::{Certificate, Client as Http};
 use tokio::process::Command;
 use tokio_postgres::Client;
 use uuid::Uuid;
@@ -59,6 +59,7 @@ pub struct Run {
     pub(super) dead_before: i64,
     pub(super) redriven: i64,
     pub(super) third: Uuid,
+    pub(super) after_third: u64,
     pub(super) names: BTreeMap<Uuid, String>,
     pub(super) seconds: f64,
 }
@@ -82,17 +83,13 @@ impl Stage {
         println!("{} payloads of {events} event types", payloads.len());
         std::fs::create_dir_all(&options.log_dir)
             .with_context(|| format!("making {}", options.log_dir.display()))?;
-        let http = Http::builder()
-            .timeout(Duration::from_secs(10))
-            .no_proxy()
-            .build()
-            .context("making the tour's HTTP client")?;
         let site = Site {
             program: std::env::current_exe().context("finding this program")?,
             logs: options.log_dir.canonicalize()?,
             daemon_url: options.daemon_url.clone(),
             native_url: options.database_url.clone(),
             signing_secret: format!("whsec_{}", random_base64()),
+            certificate: options.log_dir.canonicalize()?.join("receiver.pem"),
             http_port: options.http_port,
             grpc_port: options.grpc_port,
         };
@@ -100,9 +97,13 @@ impl Stage {
         let database = database::connect(&options.database_url).await?;
         database::load_schema(&database).await?;
         let (receiver, receiver_url) = start_receiver(&site, options.seed).await?;
+        let http = http_client(&site)?;
         let webhook_secret = random_base64();
         database::register(&database, &webhook_secret, &receiver_url).await?;
-        println!("loaded the schema and registered a webhook, 59 kinds of jobs and a schedule");
+        println!(
+            "loaded the schema and registered a webhook, {} kinds of jobs and a schedule",
+            events + 1
+        );
 
         let mut nodes = vec![Node::start(&site, 1)?, Node::start(&site, 2)?];
         for node in &mut nodes {
@@ -173,12 +174,25 @@ impl Stage {
 async fn start_receiver(site: &Site, seed: u64) -> Result<(Child, String)> {
     let mut command = Command::new(&site.program);
     command
-        .args(["receiver", "--seed", &seed.to_string()])
+        .args(["receiver", "--seed", &seed.to_string(), "--certificate"])
+        .arg(&site.certificate)
         .env("GITHUB_EVENTS_RECEIVER_SECRET", &site.signing_secret)
         .stdout(Stdio::piped());
     let mut child = Child::start("receiver", command, &site.logs)?;
-    let address = child.first_line(READY_WITHIN).await?;
-    Ok((child, format!("http://{address}")))
+    let url = child.first_line(READY_WITHIN).await?;
+    Ok((child, url))
+}
+
+/// A client that trusts the receiver.
+fn http_client(site: &Site) -> Result<Http> {
+    let pem = std::fs::read(&site.certificate)
+        .with_context(|| format!("reading {}", site.certificate.display()))?;
+    Http::builder()
+        .timeout(Duration::from_secs(10))
+        .no_proxy()
+        .tls_certs_only([Certificate::from_pem(&pem)?])
+        .build()
+        .context("making the tour's HTTP client")
 }
 
 /// The worker is told of all three nodes, the one to be killed first.

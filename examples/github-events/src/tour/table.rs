@@ -15,17 +15,16 @@ pub fn thousands(number: u64) -> String {
     out
 }
 
-/// A table whose first and last columns are text and whose other columns are numbers.
-pub fn numbers(header: &[&str], rows: Vec<Vec<String>>) -> Table {
+/// A table of text and numbers, numbers to the right.
+pub fn table(header: &[&str], rows: Vec<Vec<String>>) -> Table {
     let mut table = Table::new();
     table.load_style(UTF8_FULL_CONDENSED).set_header(header);
-    let last = header.len() - 1;
     for row in rows {
-        table.add_row(row.into_iter().enumerate().map(|(at, text)| {
-            let alignment = if at == 0 || at == last {
-                CellAlignment::Left
-            } else {
+        table.add_row(row.into_iter().map(|text| {
+            let alignment = if text.starts_with(|first: char| first.is_ascii_digit()) {
                 CellAlignment::Right
+            } else {
+                CellAlignment::Left
             };
             Cell::new(text).set_alignment(alignment)
         }));

@@ -28,10 +28,9 @@ fn handlers() -> BTreeMap<&'static str, &'static str> {
         .collect()
 }
 
-#[test]
-fn every_event_type_is_registered_once() {
-    let directory = payload::directory();
-    let payloads = payload::read(&directory).unwrap();
+#[tokio::test]
+async fn every_event_type_is_registered_once() {
+    let payloads = payload::for_tests().await;
     let events: BTreeSet<&str> = payloads.iter().map(|p| &*p.event).collect();
     assert_eq!(events.len(), 58);
     for event in events {
@@ -43,9 +42,7 @@ fn every_event_type_is_registered_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_tables_hold_what_the_payloads_name() {
-    let directory = payload::directory();
-    payload::install(&directory).await.unwrap();
-    let payloads = payload::read(&directory).unwrap();
+    let payloads = payload::for_tests().await;
     let options = ClusterOptions {
         preload: false,
         install_extension: false,

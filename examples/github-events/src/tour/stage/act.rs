@@ -63,6 +63,7 @@ impl Stage {
         let mut names = self.node_names().await?;
         self.kill_second(&progress).await?;
         let third = self.start_third(&fleet, &progress).await?;
+        let after_third = (planned as u64).saturating_sub(accepted(&counters));
         names.extend(self.node_names().await?);
         self.until_sent(&replay, &progress, options.deadline())
             .await?;
@@ -85,6 +86,7 @@ impl Stage {
             dead_before,
             redriven,
             third,
+            after_third,
             names,
             seconds,
         })

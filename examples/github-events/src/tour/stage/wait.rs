@@ -119,11 +119,21 @@ impl Stage {
         Ok(())
     }
 
-    /// Waits a little for a moment in which the node runs something, to make its death felt.
+    /// Waits a little for a moment in which the node is in the middle of something (a call the receiver stalls,
+    /// most likely), to make its death felt.
     pub(super) async fn until_busy(&self, node: Uuid) -> Result<()> {
         let deadline = Instant::now() + BUSY_WITHIN;
-        while self.running_on(node).await? == 0 && Instant::now() < deadline {
-            sleep(Duration::from_millis(5)).await;
+        let statement =
+            "SELECT EXISTS (SELECT FROM forge.jobs WHERE state = 'running' AND node_id = $1
+                         AND clock_timestamp() - started_at BETWEEN '0.1 s' AND '1.5 s')";
+        while !self
+            .database
+            .query_one(statement, &[&node])
+            .await?
+            .get::<_, bool>(0)
+            && Instant::now() < deadline
+        {
+            sleep(Duration::from_millis(20)).await;
         }
         Ok(())
     }
