@@ -214,7 +214,8 @@ impl Running {
             if let Some(worker) = &parts.worker {
                 let within = config.worker.drain_timeout.get();
                 // The worker keeps the limit itself, since what is left must still be returned after it.
-                step(context, "jobs", within + FLUSH, worker.drain(within)).await;
+                let grace = config.worker.cancel_grace.get();
+                step(context, "jobs", within + grace + FLUSH, worker.drain(within)).await;
             }
             if let Some(scheduler) = &parts.scheduler {
                 step(context, "resign", FLUSH, scheduler.resign()).await;

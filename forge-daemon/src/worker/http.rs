@@ -31,13 +31,16 @@ use call::Caller;
 use host::Hosts;
 use target::Target;
 
+/// A registration and the destination read from it, or what is wrong with it.
+type Known = (Arc<Kind>, Result<Arc<Target>, String>);
+
 /// The lane of HTTP jobs.
 pub struct HttpRunner {
     desk: Arc<Desk>,
     slots: Slots,
     caller: Arc<Caller>,
     hosts: Hosts,
-    targets: HashMap<Arc<str>, (Arc<Kind>, Result<Arc<Target>, String>)>,
+    targets: HashMap<Arc<str>, Known>,
 }
 
 impl HttpRunner {

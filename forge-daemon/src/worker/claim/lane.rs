@@ -103,7 +103,10 @@ impl<R: Runner> Lane<R> {
             };
             let offer = self.runner.offer(&catalog.borrow_and_update().clone());
             let pause = match self.claim(life, &offer, room).await {
-                Ok(None) => self.polls.then(|| pace.empty()),
+                Ok(None) => {
+                    pauses = backoff();
+                    self.polls.then(|| pace.empty())
+                }
                 Ok(Some(batch)) => {
                     pace.found();
                     pauses = backoff();

@@ -15,11 +15,7 @@ use uuid::Uuid;
 
 use super::registry::Remotes;
 use crate::worker::{
-    desk::Ticket,
-    job::Claimed,
-    outcome::Outcome,
-    progress::Progress,
-    stop::Reason,
+    desk::Ticket, job::Claimed, outcome::Outcome, progress::Progress, stop::Reason,
 };
 
 /// What is sent to a worker.
@@ -311,11 +307,17 @@ mod tests {
         let running = tokio::spawn(stream.clone().run(job, ticket, end));
         assert!(matches!(sending.recv().await, Some(ToWorker::Job(_))));
         let progress = Progress::default();
-        assert!(!stream.answer(&progress, id, Uuid::now_v7(), completed()), "another lease");
+        assert!(
+            !stream.answer(&progress, id, Uuid::now_v7(), completed()),
+            "another lease"
+        );
         assert!(stream.answer(&progress, id, lease, completed()));
         assert_eq!(running.await.unwrap(), Outcome::Completed(None));
         assert_eq!(stream.free(), 1);
-        assert!(!stream.answer(&progress, id, lease, completed()), "answered before");
+        assert!(
+            !stream.answer(&progress, id, lease, completed()),
+            "answered before"
+        );
     }
 
     #[tokio::test]
@@ -333,7 +335,9 @@ mod tests {
         let second = start(job());
         assert!(sending.recv().await.is_some());
         stream.leave();
-        assert!(matches!(first.await.unwrap(), Outcome::Failed { error, retry: true, .. } if error.contains("worker lost")));
+        assert!(
+            matches!(first.await.unwrap(), Outcome::Failed { error, retry: true, .. } if error.contains("worker lost"))
+        );
         assert_eq!(second.await.unwrap(), Outcome::Released);
         assert_eq!(stream.free(), 0);
     }
@@ -348,7 +352,9 @@ mod tests {
         assert!(matches!(sending.recv().await, Some(ToWorker::Job(_))));
         ticket.stop.now(Reason::TimedOut);
         let cancel = sending.recv().await;
-        assert!(matches!(cancel, Some(ToWorker::Cancel { id: of, reason: "timed out", .. }) if of == id));
+        assert!(
+            matches!(cancel, Some(ToWorker::Cancel { id: of, reason: "timed out", .. }) if of == id)
+        );
         let answer = Answer::End(Outcome::retry("stopped"));
         assert!(stream.answer(&Progress::default(), id, lease, answer));
         assert_eq!(running.await.unwrap(), Outcome::retry("stopped"));
