@@ -35,8 +35,7 @@ FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
 WHERE n.nspname = 'forge' AND c.relkind = 'v' GROUP BY 1 ORDER BY 1;
 -- Status says what is there and what is missing.
-SELECT jsonb_typeof(forge.status()) AS status,
-       forge.status() ?& ARRAY['preload', 'worker', 'versions', 'backlog', 'warnings'] AS has_the_keys;
+SELECT key FROM jsonb_object_keys(forge.status()) key ORDER BY 1;
 -- Without preload it says why that matters; with it there is no such warning.
 SELECT (forge.status() ->> 'preload')::boolean = (current_setting('shared_preload_libraries') ~ 'forge') AS says_preload,
        (forge.status()::text ~ 'shared_preload_libraries') <> (current_setting('shared_preload_libraries') ~ 'forge') AS warns;
@@ -45,6 +44,3 @@ DROP EXTENSION forge;
 SELECT nspname FROM pg_namespace WHERE nspname LIKE 'forge%';
 CREATE EXTENSION forge;
 SELECT forge.version() = extversion AS same_version FROM pg_extension WHERE extname = 'forge';
--- It belongs in no other schema.
-DROP EXTENSION forge;
-SELECT code, message FROM test.error_of('CREATE EXTENSION forge SCHEMA test');

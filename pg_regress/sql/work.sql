@@ -21,13 +21,13 @@ SELECT forge.fail(lease, id, 'no route') FROM taken WHERE args ->> 'n' = '2';
 SELECT state, attempt, error, run_at BETWEEN now() + interval '50 min' AND now() + interval '70 min' AS in_an_hour FROM forge.jobs WHERE args ->> 'n' = '2';
 SELECT forge.fail(lease, id, 'broken', retry => false) FROM taken WHERE args ->> 'n' = '3';
 SELECT state, attempt, error FROM forge.jobs WHERE args ->> 'n' = '3';
-SELECT forge.snooze(lease, id, '10 min') IS NOT NULL AS snoozed FROM taken WHERE args ->> 'n' = '4';
+SELECT forge.snooze(lease, id, '10 min') FROM taken WHERE args ->> 'n' = '4';
 SELECT state, attempt, error FROM forge.jobs WHERE args ->> 'n' = '4';
 SELECT queue, ready, scheduled, running, retrying, dead FROM forge.queues;
 -- The lease is used up: nothing is left to claim but the rest.
 CREATE TEMP TABLE rest AS SELECT * FROM forge.claim('w2', max_jobs => 100);
 SELECT args FROM rest ORDER BY id;
-SELECT forge.progress(lease, id, 40, 'half way') IS NOT NULL AS told FROM rest WHERE args ->> 'n' = '5';
+SELECT forge.progress(lease, id, 40, 'half way') FROM rest WHERE args ->> 'n' = '5';
 SELECT progress, progress_message FROM forge.jobs WHERE args ->> 'n' = '5';
 SELECT forge.extend(lease, '1 hour') > now() + interval '50 min' AS extended FROM rest LIMIT 1;
 SELECT forge.complete(lease, array_agg(id)) FROM rest GROUP BY lease;
@@ -39,7 +39,7 @@ SELECT forge.fail(lease, id, 'first', retry_in => '0 s') FROM forge.claim('w1');
 SELECT state, error FROM forge.jobs WHERE args ->> 'n' = '7';
 SELECT test.until($$(SELECT count(*) FROM forge.claim('w3') c, LATERAL forge.fail(c.lease, c.id, 'second') f WHERE f = 'dead') = 1$$);
 SELECT state, attempt, error FROM forge.jobs WHERE args ->> 'n' = '7';
-SELECT attempt, outcome, error FROM forge.job_attempts a JOIN forge.jobs j ON j.id = a.job_id WHERE j.args ->> 'n' = '7' ORDER BY 1;
+SELECT a.attempt, outcome, a.error FROM forge.job_attempts a JOIN forge.jobs j ON j.id = a.job_id WHERE j.args ->> 'n' = '7' ORDER BY 1;
 -- Mistakes.
 SELECT * FROM test.error_of($$SELECT * FROM forge.claim(null)$$);
 SELECT * FROM test.error_of($$SELECT * FROM forge.claim('w', '{nowhere}')$$);
