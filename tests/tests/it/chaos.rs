@@ -28,11 +28,12 @@ const SETUP: &str = "
         INSERT INTO public.effect VALUES (n);
         IF random() < 0.3 THEN RAISE EXCEPTION 'shaken'; END IF;
     END $$;
+    CREATE FUNCTION public.keyed(n bigint, key int) RETURNS void LANGUAGE sql AS 'INSERT INTO public.effect VALUES (n)';
     CREATE TABLE public.tick (at timestamptz NOT NULL DEFAULT clock_timestamp());
     CREATE FUNCTION public.tick() RETURNS void LANGUAGE sql AS 'INSERT INTO public.tick DEFAULT VALUES';
     SELECT forge.register_job('work', 'sql:public.work', max_attempts => 1000);
     SELECT forge.register_job('shaky', 'sql:public.shaky', max_attempts => 1000, backoff => 'fixed(100ms)');
-    SELECT forge.register_job('keyed', 'sql:public.work', max_attempts => 1000, max_concurrency => 4, concurrency_by => 'key');
+    SELECT forge.register_job('keyed', 'sql:public.keyed', max_attempts => 1000, max_concurrency => 4, concurrency_by => 'key');
     SELECT forge.register_job('tick', 'sql:public.tick', queue => 'ticks', priority => 'critical', max_attempts => 1000);
     SELECT forge.schedule('second', '* * * * * *', 'tick', misfire => 'all', misfire_limit => 10000);";
 

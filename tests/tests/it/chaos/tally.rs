@@ -19,6 +19,10 @@ pub fn wait(stage: &Stage, jobs: u64) {
         let states = "SELECT string_agg(format('%s %s: %s', kind, state, n), ', ') FROM
             (SELECT kind, state, count(*) AS n FROM forge.jobs GROUP BY 1, 2) c";
         let effects: i64 = stage.value("SELECT count(*) FROM public.effect").unwrap();
+        let errors =
+            "SELECT coalesce(string_agg(DISTINCT kind || ': ' || error, E'\n'), 'no errors')
+            FROM forge.jobs WHERE error IS NOT NULL AND state <> 'completed'";
+        eprintln!("{}", stage.value::<String>(errors).unwrap());
         panic!(
             "{error:#}\njobs are {}; {effects} effects",
             stage.value::<String>(states).unwrap()

@@ -80,7 +80,11 @@ pub fn prepare(client: &mut Client) {
     client.batch_execute(HELP).unwrap();
 }
 
-fn look(client: &mut Client, checks: &[(&str, &str)], world: &World) -> Result<(), postgres::Error> {
+fn look(
+    client: &mut Client,
+    checks: &[(&str, &str)],
+    world: &World,
+) -> Result<(), postgres::Error> {
     let mut snapshot = client
         .build_transaction()
         .isolation_level(postgres::IsolationLevel::RepeatableRead)

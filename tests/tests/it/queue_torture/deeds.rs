@@ -56,8 +56,8 @@ fn enqueue_some(session: &mut Session<'_>, client: &mut Client) -> Outcome<()> {
         .dice
         .one_in(10)
         .then(|| format!("i{}", session.dice.below(40)));
-    let concurrency = (kind == "alone" || session.dice.one_in(40))
-        .then(|| format!("c{}", session.dice.below(3)));
+    let concurrency =
+        (kind == "alone" || session.dice.one_in(40)).then(|| format!("c{}", session.dice.below(3)));
     let on_conflict = session.dice.pick(&["keep", "replace", "replace", "reject"]);
     let row = client.query_one(
         "SELECT forge.enqueue($1, $2::text::jsonb, priority => $3, delay => $4::text::interval, unique_key => $5,
@@ -135,7 +135,10 @@ pub fn end_prepared(session: &mut Session<'_>) {
         session.world.prepare(name, ids);
         return;
     };
-    if client.batch_execute(&format!("{verb} PREPARED '{name}'")).is_ok() {
+    if client
+        .batch_execute(&format!("{verb} PREPARED '{name}'"))
+        .is_ok()
+    {
         let fate = if verb == "COMMIT" {
             Fate::Committed
         } else {
@@ -163,7 +166,9 @@ pub fn hold(session: &mut Session<'_>) {
 
 /// Ends another session, or only what it is doing.
 pub fn interrupt(session: &mut Session<'_>) {
-    let function = session.dice.pick(&["pg_terminate_backend", "pg_cancel_backend"]);
+    let function = session
+        .dice
+        .pick(&["pg_terminate_backend", "pg_cancel_backend"]);
     session.plainly(&format!(
         "SELECT {function}(pid) FROM (SELECT pid FROM pg_stat_activity WHERE application_name = 'torture'
              AND datname = current_database() AND pid <> pg_backend_pid() ORDER BY random() LIMIT 1) s"

@@ -77,7 +77,9 @@ fn finish(session: &mut Session<'_>, client: &mut Client, batch: &Batch) -> Outc
     let complete = session.dice.below(some + 1).max(some / 2) as usize;
     let (done, rest) = batch.ids.split_at(complete);
     if !done.is_empty() {
-        session.aside(client, |session, client| complete_all(session, client, lease, done))?;
+        session.aside(client, |session, client| {
+            complete_all(session, client, lease, done)
+        })?;
     }
     for id in rest {
         match session.dice.below(8) {
@@ -87,16 +89,16 @@ fn finish(session: &mut Session<'_>, client: &mut Client, batch: &Batch) -> Outc
                 })?;
             }
             1 => {
-                client.execute(
-                    "SELECT forge.snooze($1, $2, '100 ms')",
-                    &[&lease, id],
-                )?;
+                client.execute("SELECT forge.snooze($1, $2, '100 ms')", &[&lease, id])?;
             }
             2 => {
                 client.execute("SELECT forge.progress($1, $2, 50, 'half')", &[&lease, id])?;
             }
             3 => {
-                client.execute("SELECT forge.fail($1, $2, 'for good', false)", &[&lease, id])?;
+                client.execute(
+                    "SELECT forge.fail($1, $2, 'for good', false)",
+                    &[&lease, id],
+                )?;
             }
             4..7 => {
                 session.aside(client, |_, client| {

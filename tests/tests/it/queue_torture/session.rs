@@ -74,7 +74,12 @@ impl<'w> Session<'w> {
     ) -> (End, Option<T>) {
         self.enqueued.clear();
         self.completed.clear();
-        let Some(mut client) = self.client().is_some().then(|| self.client.take()).flatten() else {
+        let Some(mut client) = self
+            .client()
+            .is_some()
+            .then(|| self.client.take())
+            .flatten()
+        else {
             return (End::Undone, None);
         };
         let (end, value) = self.frame(&mut client, work);

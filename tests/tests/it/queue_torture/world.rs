@@ -29,7 +29,9 @@ pub const SETUP: &str = "
     SELECT forge.register_job('inside', 'sql:public.work', max_attempts => 4, backoff => 'fixed(50ms)', queue => 'other');
     SELECT forge.enqueue('plain', queue => 'scratch', priority => p) FROM unnest('{critical,background}'::text[]) p;";
 
-pub const KINDS: [&str; 7] = ["plain", "few", "keyed", "alone", "once", "scratch", "inside"];
+pub const KINDS: [&str; 7] = [
+    "plain", "few", "keyed", "alone", "once", "scratch", "inside",
+];
 
 /// What became of the transaction that enqueued a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
