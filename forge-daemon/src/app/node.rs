@@ -215,7 +215,13 @@ impl Running {
                 let within = config.worker.drain_timeout.get();
                 // The worker keeps the limit itself, since what is left must still be returned after it.
                 let grace = config.worker.cancel_grace.get();
-                step(context, "jobs", within + grace + FLUSH, worker.drain(within)).await;
+                step(
+                    context,
+                    "jobs",
+                    within + grace + FLUSH,
+                    worker.drain(within),
+                )
+                .await;
             }
             if let Some(scheduler) = &parts.scheduler {
                 step(context, "resign", FLUSH, scheduler.resign()).await;
