@@ -26,10 +26,11 @@ const HELD: Duration = Duration::from_secs(600);
 pub async fn serve() -> ExitCode {
     Forge::builder()
         .native(NOOP, |_: Job| async { Ok::<_, Failure>(Value::Null) })
-        .native(HOLD, |_: Job| async {
-            // The node drops a handler that is told to stop and does not.
-            tokio::time::sleep(HELD).await;
-            Ok::<_, Failure>(Value::Null)
+        .native(HOLD, |job: Job| async move {
+            tokio::select! {
+                () = tokio::time::sleep(HELD) => Ok(Value::Null),
+                () = job.cancelled().cancelled_owned() => Err(Failure::cancelled()),
+            }
         })
         .run()
         .await
