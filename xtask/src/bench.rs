@@ -6,12 +6,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use forge_tests::{Cluster, ClusterOptions, checkout};
 
-use crate::{
-    build,
-    command::{run as run_command, say},
-    dev::DATABASE,
-    machine,
-};
+use crate::{build, command::say, dev::DATABASE, machine};
 
 /// Which benchmark and how it is shown.
 #[derive(Args)]
@@ -24,23 +19,17 @@ pub struct Options {
     /// End within a minute, with smaller numbers.
     #[arg(long)]
     quick: bool,
+    /// Only the rows whose name contains this; may be given several times.
+    #[arg(long)]
+    only: Vec<String>,
 }
 
 /// Builds everything optimised and runs the benchmark; its exit code is this command's.
 pub fn run(options: &Options) -> Result<u8> {
     build::programs(&["forge-bench", "forge-daemon"], true)?;
     let library = build::extension(15, true)?;
-    let folder = checkout::root().join("bench");
-    if folder.join("package.json").is_file() {
-        machine::node_js()?;
-        if !folder.join("node_modules").is_dir() {
-            run_command(
-                Command::new("npm")
-                    .args(["ci", "--no-fund", "--no-audit"])
-                    .current_dir(&folder),
-            )?;
-        }
-    }
+    // Some peers come as npm packages, which the benchmark fetches itself.
+    machine::node_js()?;
     let cluster = start_cluster(&library)?;
     say(&format!("running {}", options.name));
     let programs = checkout::target_dir().join("release");
@@ -48,6 +37,7 @@ pub fn run(options: &Options) -> Result<u8> {
         .arg(&options.name)
         .args(options.json.then_some("--json"))
         .args(options.quick.then_some("--quick"))
+        .args(options.only.iter().flat_map(|text| ["--only", text]))
         .env(
             "FORGE_BENCH_CLUSTER",
             serde_json::to_string(cluster.info())?,

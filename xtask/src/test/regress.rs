@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use forge_tests::{Cluster, checkout};
 
 use super::report::Counts;
-use crate::command::{say, stream};
+use crate::command::{line, say};
 
 /// Where the files of one kind are and what runs them.
 #[derive(Clone, Copy)]
@@ -75,16 +75,24 @@ fn one(cluster: &Cluster, runner: &Path, source: &Path, test: &str) -> Result<bo
         .arg(test)
         .env("PGTZ", "UTC")
         .current_dir(&output);
-    let passed = stream(&mut command, |_| ())?.success();
+    let accept = std::env::var_os("FORGE_REGRESS_ACCEPT").is_some();
+    let expected = source.join("expected").join(format!("{test}.out"));
+    if accept && !expected.is_file() {
+        // The runner gives up on a file without an expected output before it has run it.
+        fs::write(&expected, "")?;
+    }
+    let done = command.output().with_context(|| line(&command))?;
+    let passed = done.status.success();
+    eprintln!("    {:4} {test}", if passed { "ok" } else { "FAIL" });
     let results = output.join("results").join(format!("{test}.out"));
-    if !passed && std::env::var_os("FORGE_REGRESS_ACCEPT").is_some() && results.is_file() {
+    if !passed && accept && results.is_file() {
         say(&format!("accepting the output of {test}"));
-        fs::copy(
-            &results,
-            source.join("expected").join(format!("{test}.out")),
-        )?;
+        fs::copy(&results, expected)?;
     } else if let Ok(differences) = fs::read_to_string(output.join("regression.diffs")) {
         eprintln!("{differences}");
+    } else if !passed {
+        eprintln!("{}", String::from_utf8_lossy(&done.stderr));
+        eprintln!("{}", String::from_utf8_lossy(&done.stdout));
     }
     if passed {
         fs::remove_dir_all(&output)?;

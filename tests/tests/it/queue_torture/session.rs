@@ -215,10 +215,10 @@ impl<'w> Session<'w> {
 
     /// An error that no session may ever see is a violation.
     fn judge(&self, error: &postgres::Error) {
-        if let Some(db) = error.as_db_error() {
-            if !EXPECTED.contains(&db.code().code()) {
-                self.world.violation(format!("{}: {db:?}", self.name));
-            }
+        if let Some(db) = error.as_db_error()
+            && !EXPECTED.contains(&db.code().code())
+        {
+            self.world.violation(format!("{}: {db:?}", self.name));
         }
     }
 }
