@@ -49,6 +49,11 @@ pub fn programs(packages: &[&str], release: bool) -> Result<()> {
     run(command.args(release.then_some("--release")))
 }
 
+/// Builds an example program of a package.
+pub fn example(package: &str, name: &str) -> Result<()> {
+    run(cargo("build").args(["-p", package, "--example", name]))
+}
+
 /// A cargo command in the repository's root.
 pub fn cargo(subcommand: &str) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));

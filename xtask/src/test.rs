@@ -131,7 +131,8 @@ fn programs(selection: &Selection, report: &mut Report) {
     let major = MAJORS[0];
     let built = report.step("build", || {
         build::extension(major, false)?;
-        build::programs(&["forge-daemon"], false)
+        build::programs(&["forge-daemon"], false)?;
+        build::example("forge-tests", "native_node")
     });
     if !built {
         return;
