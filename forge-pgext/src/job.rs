@@ -43,7 +43,7 @@ pub fn new_id() -> uuid::Uuid {
     /// From 1970-01-01 to 2000-01-01.
     const EPOCH_US: i64 = 946_684_800_000_000;
     let us = (now() + EPOCH_US) as u64;
-    let time = (us / 1000) << 12 | (us % 1000) * 4096 / 1000;
+    let time = ((us / 1000) << 12) | ((us % 1000) * 4096 / 1000);
     ID_SOURCE.with_borrow_mut(|(pool, last)| {
         let time = time.max(*last + 1);
         *last = time;

@@ -187,6 +187,7 @@ fn lock_node(node: &Uuid) {
 const NODE_STATE: usize = 7;
 
 fn collect(channels: Vec<Channel>, max: usize) -> Claimed {
+    gate::begin_claim();
     let mut claimed = Claimed {
         entries: Vec::new(),
         members: Vec::new(),
@@ -204,10 +205,10 @@ fn collect(channels: Vec<Channel>, max: usize) -> Claimed {
     } else {
         usize::from(turn % AGING_SHARE == AGING_SHARE - 1)
     };
-    if share > 0 {
-        if let Some(oldest) = overdue(&lanes) {
-            take(&lanes[oldest], share, &mut claimed, true);
-        }
+    if share > 0
+        && let Some(oldest) = overdue(&lanes)
+    {
+        take(&lanes[oldest], share, &mut claimed, true);
     }
     // Lanes of the same priority take turns to be first.
     let count = lanes.len();

@@ -261,10 +261,10 @@ fn place(
             check_key(what, key).unwrap_or_else(|e| invalid(&e, e.hint()));
         }
     }
-    if let Some(key) = &idempotency {
-        if let Some(earlier) = hold(order, key, &body, Ledger::Idempotency, on_conflict) {
-            return (earlier, true);
-        }
+    if let Some(key) = &idempotency
+        && let Some(earlier) = hold(order, key, &body, Ledger::Idempotency, on_conflict)
+    {
+        return (earlier, true);
     }
     if let Some(key) = &unique {
         if let Some(holder) = hold(order, key, &body, Ledger::Unique, on_conflict) {

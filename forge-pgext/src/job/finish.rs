@@ -574,13 +574,13 @@ pub fn worker_progress(call: &Call) -> Value {
 }
 
 fn note_progress(job: &Uuid, percent: Value, message: Value) {
-    if let Some(p) = percent.and_then(|d| unsafe { f32::from_datum(d, false) }) {
-        if !(0.0..=100.0).contains(&p) {
-            invalid(
-                format!("percent {p} is out of range"),
-                "Pass a percentage from 0 to 100.",
-            );
-        }
+    if let Some(p) = percent.and_then(|d| unsafe { f32::from_datum(d, false) })
+        && !(0.0..=100.0).contains(&p)
+    {
+        invalid(
+            format!("percent {p} is out of range"),
+            "Pass a percentage from 0 to 100.",
+        );
     }
     spi::execute(
         "INSERT INTO forge_private.progress VALUES ($1, $2, left($3, 2000), clock_timestamp()) \

@@ -11,7 +11,18 @@ use crate::pg::{shmem, spi, xact};
 use forge_core::Rate;
 use pgrx::pg_sys::Datum;
 use pgrx::{FromDatum, PgBuiltInOids};
+use std::cell::RefCell;
 use std::collections::HashMap;
+
+thread_local! {
+    /// Without shared memory: places the claim under way has taken, which no table tells yet.
+    static CLAIMING: RefCell<HashMap<u64, u32>> = RefCell::new(HashMap::new());
+}
+
+/// A claim begins: it has taken no places yet.
+pub fn begin_claim() {
+    CLAIMING.with_borrow_mut(HashMap::clear);
+}
 
 /// The gate of a concurrency key of a kind; the empty key is the kind as a whole. Never 0.
 pub fn key(kind: i32, key: &str) -> u64 {
@@ -25,7 +36,12 @@ pub fn enter(gate: u64, limit: u32, want: u32) -> u32 {
     if !shmem::present() {
         lock::acquire(Class::Gate, gate);
         let running = running::count_by_gate().get(&gate).copied().unwrap_or(0);
-        return want.min(limit.saturating_sub(running));
+        return CLAIMING.with_borrow_mut(|claiming| {
+            let mine = claiming.entry(gate).or_default();
+            let got = want.min(limit.saturating_sub(running + *mine));
+            *mine += got;
+            got
+        });
     }
     count_once();
     let got = shmem::with(|shared| shared.enter_gate(gate, limit, want)).unwrap_or(0);
@@ -39,6 +55,8 @@ pub fn enter(gate: u64, limit: u32, want: u32) -> u32 {
 pub fn return_unused(gate: u64, count: u32) {
     if count > 0 && shmem::present() {
         xact::return_gate(gate, count);
+    } else if let Some(mine) = CLAIMING.with_borrow_mut(|c| c.get(&gate).copied()) {
+        CLAIMING.with_borrow_mut(|c| c.insert(gate, mine.saturating_sub(count)));
     }
 }
 

@@ -307,8 +307,10 @@ unsafe fn raise(report: Report) -> ! {
 #[macro_export]
 macro_rules! sql_function {
     ($symbol:ident, $info:ident, $body:path) => {
+        /// # Safety
+        /// For Postgres to call, with its own `fcinfo`.
         #[unsafe(no_mangle)]
-        pub extern "C-unwind" fn $symbol(
+        pub unsafe extern "C-unwind" fn $symbol(
             fcinfo: pgrx::pg_sys::FunctionCallInfo,
         ) -> pgrx::pg_sys::Datum {
             // SAFETY: called by Postgres with its own fcinfo.

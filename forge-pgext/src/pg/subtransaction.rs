@@ -22,7 +22,7 @@ pub fn attempt(work: impl FnOnce()) -> Result<(), Failed> {
             match std::panic::catch_unwind(AssertUnwindSafe(work)) {
                 Ok(()) => Ok(()),
                 Err(payload) => match payload.downcast::<Failure>() {
-                    Ok(failure) => Err((None, failure.message)),
+                    Ok(failure) => Err(Box::new((None, failure.message))),
                     Err(other) => std::panic::resume_unwind(other),
                 },
             }
@@ -37,7 +37,8 @@ pub fn attempt(work: impl FnOnce()) -> Result<(), Failed> {
                 pg_sys::CurrentResourceOwner = owner;
                 Ok(())
             }
-            Err((passed_on, message)) => {
+            Err(error) => {
+                let (passed_on, message) = *error;
                 pg_sys::MemoryContextSwitchTo(context);
                 pg_sys::RollbackAndReleaseCurrentSubTransaction();
                 pg_sys::MemoryContextSwitchTo(context);
@@ -51,7 +52,7 @@ pub fn attempt(work: impl FnOnce()) -> Result<(), Failed> {
     }
 }
 
-fn describe(error: CaughtError) -> (Option<CaughtError>, String) {
+fn describe(error: CaughtError) -> Box<(Option<CaughtError>, String)> {
     use pgrx::PgSqlErrorCode::*;
     let (code, message) = match &error {
         CaughtError::PostgresError(report) | CaughtError::ErrorReport(report) => {
@@ -59,12 +60,11 @@ fn describe(error: CaughtError) -> (Option<CaughtError>, String) {
         }
         CaughtError::RustPanic { ereport, .. } => (None, ereport.message().to_owned()),
     };
-    match code {
-        Some(ERRCODE_QUERY_CANCELED | ERRCODE_ADMIN_SHUTDOWN | ERRCODE_CRASH_SHUTDOWN) => {
-            (Some(error), message)
-        }
-        _ => (None, message),
-    }
+    let passed_on = matches!(
+        code,
+        Some(ERRCODE_QUERY_CANCELED | ERRCODE_ADMIN_SHUTDOWN | ERRCODE_CRASH_SHUTDOWN)
+    );
+    Box::new((passed_on.then_some(error), message))
 }
 
 /// Runs `work` as `role`; nothing in it can become another role. It finds names by the search_path that the session

@@ -169,17 +169,17 @@ unsafe extern "C-unwind" fn on_xact(
     match event {
         XACT_EVENT_COMMIT => commit(),
         XACT_EVENT_ABORT => abort(),
-        XACT_EVENT_PRE_PREPARE => {
-            if PENDING
-                .with_borrow(|p| !p.taken.is_empty() || !p.entered.is_empty() || !p.left.is_empty())
-            {
-                pgrx::error!(
-                    "a transaction that has claimed or finished Forge jobs cannot be prepared for two-phase commit"
-                );
-            }
-        }
+        XACT_EVENT_PRE_PREPARE => refuse_prepare(),
         XACT_EVENT_PREPARE => PENDING.with_borrow_mut(|p| *p = Pending::default()),
         _ => {}
+    }
+}
+
+fn refuse_prepare() {
+    if PENDING.with_borrow(|p| !p.taken.is_empty() || !p.entered.is_empty() || !p.left.is_empty()) {
+        pgrx::error!(
+            "a transaction that has claimed or finished Forge jobs cannot be prepared for two-phase commit"
+        );
     }
 }
 
