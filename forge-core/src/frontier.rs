@@ -129,7 +129,8 @@ impl Frontier {
                 continue;
             }
             if *left == 0 {
-                return;
+                // What is finished has to go even so.
+                break;
             }
             let mut last = range.from;
             let mut finished = true;
@@ -463,6 +464,20 @@ mod tests {
         let mut got = Vec::new();
         let outcome = frontier.take(&mut { log }, view, want, &mut |x, s, _| got.push((x, s)));
         (got, outcome)
+    }
+
+    #[test]
+    fn a_finished_range_goes_even_when_no_more_is_wanted() {
+        let mut log = Log::default();
+        log.entries
+            .extend([((1, 1), ()), ((2, 2), ()), ((3, 3), ())]);
+        log.open.extend([1, 2]);
+        log.next_xid = 3;
+        let mut frontier = Frontier::default();
+        assert_eq!(take(&log, &mut frontier, 1), [(3, 3)]);
+        log.open.clear();
+        assert_eq!(take(&log, &mut frontier, 1), [(1, 1)]);
+        assert!(frontier.ranges.iter().all(|r| r.xid == 2), "{frontier:?}");
     }
 
     proptest! {

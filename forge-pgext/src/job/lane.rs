@@ -134,7 +134,7 @@ impl Source for Lane<'_> {
         visit: &mut dyn FnMut(u64, u64, &[Value]) -> bool,
     ) {
         let to = i64::try_from(to).unwrap_or(i64::MAX);
-        let mut from = from;
+        let mut from = i64::try_from(from).unwrap_or(i64::MAX);
         loop {
             let keys = [
                 self.lane_key(),
@@ -146,7 +146,7 @@ impl Source for Lane<'_> {
                 Key {
                     column: 3,
                     operator: Operator::Int8Gt,
-                    value: Datum::from(from as i64),
+                    value: Datum::from(from),
                 },
                 Key {
                     column: 3,
@@ -155,7 +155,7 @@ impl Source for Lane<'_> {
                 },
             ];
             match self.visit(&keys, visit) {
-                Visited::UpTo(_, seq) => from = seq,
+                Visited::UpTo(_, seq) => from = seq as i64,
                 _ => return,
             }
         }
