@@ -474,9 +474,9 @@ mod tests {
         log.open.extend([1, 2]);
         log.next_xid = 3;
         let mut frontier = Frontier::default();
-        assert_eq!(take(&log, &mut frontier, 1), [(3, 3)]);
+        assert_eq!(take(&log, &mut frontier, 1).0, [(3, 3)]);
         log.open.clear();
-        assert_eq!(take(&log, &mut frontier, 1), [(1, 1)]);
+        assert_eq!(take(&log, &mut frontier, 1).0, [(1, 1)]);
         assert!(frontier.ranges.iter().all(|r| r.xid == 2), "{frontier:?}");
     }
 
