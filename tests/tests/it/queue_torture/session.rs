@@ -205,9 +205,12 @@ impl<'w> Session<'w> {
     }
 
     fn judge_prepare(&self, error: &postgres::Error) {
-        let refused = error
-            .as_db_error()
-            .is_some_and(|e| e.message().contains("cannot be prepared"));
+        let refused = error.as_db_error().is_some_and(|e| {
+            // Forge refuses to prepare claims; Postgres refuses what has notified, which enqueueing does where no
+            // background worker runs.
+            let message = e.message();
+            message.contains("cannot be prepared") || message.contains("cannot PREPARE")
+        });
         if !refused {
             self.judge(error);
         }
