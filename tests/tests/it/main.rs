@@ -8,6 +8,7 @@
 mod capabilities;
 mod chaos;
 mod cli;
+mod conduit;
 mod crash_reinit;
 mod db_away;
 mod drain;
