@@ -61,7 +61,10 @@ impl Balancer {
             .process_group(0)
             .spawn()
             .with_context(|| {
-                format!("starting {}; on Debian: apt-get install haproxy", program().display())
+                format!(
+                    "starting {}; on Debian: apt-get install haproxy",
+                    program().display()
+                )
             })?;
         let reaper = Reaper::watch(child.id().cast_signed(), Signal::SIGKILL)?;
         let mut balancer = Self {

@@ -54,7 +54,10 @@ pub fn run(once: bool, place: &Place) -> Result<u8> {
     std::fs::create_dir_all(&logs).with_context(|| format!("making {}", logs.display()))?;
     let cluster = dev::start_cluster(&dir, 15, place.pg_port, true)?;
     say("loading Conduit");
-    cluster.load(DATABASE, &checkout::root().join("examples/conduit/install.sql"))?;
+    cluster.load(
+        DATABASE,
+        &checkout::root().join("examples/conduit/install.sql"),
+    )?;
     let first_node = SocketAddr::from((Ipv4Addr::LOCALHOST, place.http_port));
     std::thread::spawn(move || announce_conduit(first_node));
     say("starting the tour");

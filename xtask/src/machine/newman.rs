@@ -15,7 +15,10 @@ use crate::command::{run, say};
 pub fn newman() -> Result<PathBuf> {
     let source = checkout::root().join("tests/newman");
     let dir = checkout::target_dir().join("newman");
-    let (program, stamp) = (dir.join("node_modules/newman/bin/newman.js"), dir.join("stamp"));
+    let (program, stamp) = (
+        dir.join("node_modules/newman/bin/newman.js"),
+        dir.join("stamp"),
+    );
     let wanted = fs::read_to_string(source.join("package-lock.json"))?;
     if program.is_file() && fs::read_to_string(&stamp).is_ok_and(|made| made == wanted) {
         return Ok(program);

@@ -14,10 +14,21 @@ impl Client<'_> {
     fn send(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
         let authorization = self.token.as_ref().map(|token| format!("Token {token}"));
         let mut headers = vec![("content-type", "application/json")];
-        headers.extend(authorization.as_deref().map(|value| ("authorization", value)));
+        headers.extend(
+            authorization
+                .as_deref()
+                .map(|value| ("authorization", value)),
+        );
         let body = body.map(Value::to_string).unwrap_or_default();
         let address = self.stage.nodes[0].http();
-        http::request(address, method, &format!("/api{path}"), &headers, body.as_bytes()).unwrap()
+        http::request(
+            address,
+            method,
+            &format!("/api{path}"),
+            &headers,
+            body.as_bytes(),
+        )
+        .unwrap()
     }
 
     /// Status and body of an answer in JSON.
@@ -106,13 +117,48 @@ fn refusals_are_those_of_the_specification() {
     }
 
     for (path, body, messages) in [
-        ("/users", user("alice"), vec!["email has already been taken", "username has already been taken"]),
-        ("/users", json!({"user": {}}), vec!["email can't be blank", "password can't be blank", "username can't be blank"]),
-        ("/users/login", json!({"user": {"email": 5}}), vec!["email must be a string", "password can't be blank"]),
-        ("/articles", json!({}), vec!["body can't be blank", "description can't be blank", "title can't be blank"]),
-        ("/articles/hers/comments", json!({"comment": {"body": " "}}), vec!["body can't be blank"]),
+        (
+            "/users",
+            user("alice"),
+            vec![
+                "email has already been taken",
+                "username has already been taken",
+            ],
+        ),
+        (
+            "/users",
+            json!({"user": {}}),
+            vec![
+                "email can't be blank",
+                "password can't be blank",
+                "username can't be blank",
+            ],
+        ),
+        (
+            "/users/login",
+            json!({"user": {"email": 5}}),
+            vec!["email must be a string", "password can't be blank"],
+        ),
+        (
+            "/articles",
+            json!({}),
+            vec![
+                "body can't be blank",
+                "description can't be blank",
+                "title can't be blank",
+            ],
+        ),
+        (
+            "/articles/hers/comments",
+            json!({"comment": {"body": " "}}),
+            vec!["body can't be blank"],
+        ),
     ] {
-        assert_eq!(bob.json("POST", path, &body), (422, errors(&messages)), "{path} {body}");
+        assert_eq!(
+            bob.json("POST", path, &body),
+            (422, errors(&messages)),
+            "{path} {body}"
+        );
     }
     assert_eq!(bob.json("PUT", "/user", &user("alice")).0, 422);
     assert_eq!(bob.status("GET", "/articles?limit=0"), 422);

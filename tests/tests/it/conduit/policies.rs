@@ -119,7 +119,10 @@ fn another_users_rows_are_out_of_reach_of_any_statement() {
                 "INSERT INTO conduit.article (slug, author_id, title, description, body) VALUES ('s', 1, 't', 'd', 'b')",
                 FORBIDDEN,
             ),
-            ("INSERT INTO conduit.article_tag VALUES (1, 'forged')", FORBIDDEN),
+            (
+                "INSERT INTO conduit.article_tag VALUES (1, 'forged')",
+                FORBIDDEN,
+            ),
             ("DELETE FROM conduit.article_tag", Ok(0)),
             (
                 "INSERT INTO conduit.comment (article_id, author_id, body) VALUES (1, 1, 'forged')",
@@ -127,19 +130,31 @@ fn another_users_rows_are_out_of_reach_of_any_statement() {
             ),
             ("UPDATE conduit.comment SET body = 'forged'", FORBIDDEN),
             ("DELETE FROM conduit.comment", Ok(0)),
-            ("INSERT INTO conduit.favorite (profile_id, article_id) VALUES (1, 1)", FORBIDDEN),
+            (
+                "INSERT INTO conduit.favorite (profile_id, article_id) VALUES (1, 1)",
+                FORBIDDEN,
+            ),
             ("DELETE FROM conduit.favorite", Ok(0)),
             ("SELECT FROM conduit.follow", Ok(0)),
-            ("INSERT INTO conduit.follow (follower_id, followed_id) VALUES (1, 2)", FORBIDDEN),
+            (
+                "INSERT INTO conduit.follow (follower_id, followed_id) VALUES (1, 2)",
+                FORBIDDEN,
+            ),
             ("DELETE FROM conduit.follow", Ok(0)),
             ("UPDATE conduit.profile SET bio = 'mine'", Ok(1)),
-            ("INSERT INTO conduit.profile (username) VALUES ('eve')", FORBIDDEN),
+            (
+                "INSERT INTO conduit.profile (username) VALUES ('eve')",
+                FORBIDDEN,
+            ),
             ("DELETE FROM conduit.profile", FORBIDDEN),
             ("SELECT email FROM conduit.account", Ok(1)),
             ("SELECT password FROM conduit.account", FORBIDDEN),
             ("UPDATE conduit.account SET email = 'b2@mail.com'", Ok(1)),
             ("TRUNCATE conduit.article CASCADE", FORBIDDEN),
-            ("ALTER TABLE conduit.article DISABLE ROW LEVEL SECURITY", Err("ZF003")),
+            (
+                "ALTER TABLE conduit.article DISABLE ROW LEVEL SECURITY",
+                Err("ZF003"),
+            ),
         ],
     );
     assert_hers_is_as_written(&stage);
@@ -172,7 +187,10 @@ fn nobody_takes_on_another_identity() {
         &[
             (&format!("{claims}; {forge}"), Ok(0)),
             (&format!("SET LOCAL ROLE conduit; {forge}"), FORBIDDEN),
-            (&format!("SET SESSION AUTHORIZATION postgres; {forge}"), FORBIDDEN),
+            (
+                &format!("SET SESSION AUTHORIZATION postgres; {forge}"),
+                FORBIDDEN,
+            ),
             ("SELECT forge.create_session('conduit:1')", FORBIDDEN),
             ("SELECT forge.revoke_sessions('conduit:1')", FORBIDDEN),
             (
@@ -191,18 +209,30 @@ fn nobody_takes_on_another_identity() {
             ("SELECT email FROM conduit.account", FORBIDDEN),
             ("SELECT FROM conduit.follow", Ok(0)),
             ("SELECT conduit.renew_session()", FORBIDDEN),
-            ("INSERT INTO conduit.comment (article_id, body) VALUES (1, 'anonymous')", FORBIDDEN),
+            (
+                "INSERT INTO conduit.comment (article_id, body) VALUES (1, 'anonymous')",
+                FORBIDDEN,
+            ),
         ],
     );
     // Subjects of other applications are nobody here.
-    for subject in ["1", "conduit:", "conduit:1x", "conduit:99999999999999999999", "xconduit:1"] {
+    for subject in [
+        "1",
+        "conduit:",
+        "conduit:1x",
+        "conduit:99999999999999999999",
+        "xconduit:1",
+    ] {
         check(
             &stage,
             Some(subject),
             &[
                 (forge, Ok(0)),
                 ("SELECT email FROM conduit.account", Ok(0)),
-                ("INSERT INTO conduit.comment (article_id, body) VALUES (1, 'nobody')", FORBIDDEN),
+                (
+                    "INSERT INTO conduit.comment (article_id, body) VALUES (1, 'nobody')",
+                    FORBIDDEN,
+                ),
             ],
         );
     }
