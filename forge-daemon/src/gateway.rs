@@ -3,14 +3,22 @@
 //! Invariants: an accepted job is committed before the answer; nothing is buffered for later; every error is a problem
 //! document (RFC 9457); while the node drains, new requests are refused and those in progress are waited for.
 
+mod answer;
+mod auth;
 mod body;
 mod cache;
+mod call;
+mod denials;
 mod guard;
 mod health;
 mod hooks;
 pub(crate) mod identity;
 mod jobs;
+pub(crate) mod jwt;
+pub mod openapi;
+mod origin;
 pub mod problem;
+mod route;
 mod server;
 mod stall;
 mod trace;
@@ -20,7 +28,7 @@ use std::sync::Arc;
 use axum::{
     Router,
     extract::Request,
-    http::StatusCode,
+    http::{StatusCode, request::Parts},
     middleware,
     routing::{get, post},
 };
@@ -33,17 +41,24 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    body::Limits, cache::Cache, health::Pulse, hooks::Registration, identity::Identities,
-    problem::Problem,
+    body::Limits, cache::Cache, denials::Denials, guard::RequestId, health::Pulse,
+    hooks::Registration, identity::Identities, problem::Problem,
 };
-use crate::{app::Context, config::Role, db::Wakeup, observe::Gauges};
+use crate::{app::Context, config::Role, db::Wakeup, executor::Executor, observe::Gauges};
+
+pub(crate) use self::{
+    answer::{patience, problem as call_problem},
+    call::plain_order,
+};
 
 const REMEMBERED_WEBHOOKS: usize = 1000;
 
 /// What the handlers share.
 struct Door {
     context: Context,
-    identities: Identities,
+    executor: Executor,
+    identities: Arc<Identities>,
+    denials: Denials,
     webhooks: Cache<String, Option<Registration>>,
     pulse: Pulse,
     gauges: Gauges,
@@ -52,10 +67,12 @@ struct Door {
 }
 
 impl Door {
-    fn new(context: &Context) -> Self {
+    fn new(context: &Context, executor: Executor, identities: Arc<Identities>) -> Self {
         let http = &context.config.http;
         Self {
-            identities: Identities::new(context.db.clone(), http.credential_ttl.get()),
+            executor,
+            identities,
+            denials: Denials::spawn(context),
             webhooks: Cache::new(REMEMBERED_WEBHOOKS),
             pulse: Pulse::default(),
             gauges: Gauges::default(),
@@ -88,8 +105,13 @@ pub struct Gateway {
 
 impl Gateway {
     /// Starts serving on `listener`. Without the gateway role only health and metrics are served.
-    pub fn spawn(context: &Context, listener: TcpListener) -> Self {
-        let door = Arc::new(Door::new(context));
+    pub fn spawn(
+        context: &Context,
+        listener: TcpListener,
+        executor: Executor,
+        identities: Arc<Identities>,
+    ) -> Self {
+        let door = Arc::new(Door::new(context, executor, identities));
         let router = router(door.clone());
         let config = context.config.http.clone();
         context.tasks.spawn("http", |token| {
@@ -121,7 +143,6 @@ async fn forget(door: Arc<Door>, token: CancellationToken) {
         tokio::select! {
             () = token.cancelled() => return,
             _ = wakeups.next_of(&[Wakeup::Control]) => {
-                door.identities.forget();
                 door.webhooks.clear();
             }
         }
@@ -139,13 +160,30 @@ fn router(door: Arc<Door>) -> Router {
             .route("/v1/jobs/{id}", get(jobs::show))
             .route("/v1/jobs/{id}/cancel", post(jobs::cancel))
             .route("/v1/jobs/{id}/retry", post(jobs::retry))
-            .route("/v1/hooks/{name}", post(hooks::deliver));
+            .route("/v1/hooks/{name}", post(hooks::deliver))
+            .route("/v1/call/{name}", get(call::get).post(call::post))
+            .route("/v1/auth/session", post(auth::log_in).delete(auth::log_out))
+            .route("/openapi.json", get(openapi::serve))
+            .fallback(route::fallback);
+    } else {
+        router = router.fallback(unknown_path);
     }
     router
-        .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn_with_state(door.clone(), guard::guard))
         .with_state(door)
+}
+
+/// The id the guard gave the request.
+fn request_id(parts: &Parts) -> Option<String> {
+    let RequestId(id) = parts.extensions.get()?;
+    Some(id.clone())
+}
+
+/// The client's address, as far as it is known.
+fn client_address(parts: &Parts) -> Option<String> {
+    let _ = parts;
+    None
 }
 
 async fn unknown_path(request: Request) -> Problem {
@@ -180,7 +218,9 @@ mod tests {
         body: &str,
     ) -> Response {
         let request = request.body(Body::from(body.to_owned())).unwrap();
-        router(Arc::new(Door::new(context)))
+        let executor = Executor::new(&context.db, &context.config.cache);
+        let identities = Arc::new(Identities::new(context).unwrap());
+        router(Arc::new(Door::new(context, executor, identities)))
             .oneshot(request)
             .await
             .unwrap()

@@ -24,12 +24,20 @@ use std::sync::Arc;
 
 use tokio::net::TcpListener;
 
-use crate::{app::Context, config::Role, worker::Worker};
+use crate::{
+    app::Context, config::Role, executor::Executor, gateway::identity::Identities, worker::Worker,
+};
 use credential::Credentials;
 
 /// Serves the gRPC services on `listener` until the node stops.
-pub fn serve(context: &Context, listener: TcpListener, worker: Option<&Worker>) {
-    let credentials = Arc::new(Credentials::new(context));
+pub fn serve(
+    context: &Context,
+    listener: TcpListener,
+    worker: Option<&Worker>,
+    executor: Executor,
+    identities: Arc<Identities>,
+) {
+    let credentials = Arc::new(Credentials::new(identities));
     let limit = context.config.grpc.message_limit.get();
     let work = worker.map(|worker| {
         worker::WorkerService::new(context, worker, credentials.clone()).into_server(limit)
@@ -38,7 +46,7 @@ pub fn serve(context: &Context, listener: TcpListener, worker: Option<&Worker>) 
         .config
         .node
         .has(Role::Gateway)
-        .then(|| gateway::GatewayService::new(context, credentials).into_server(limit));
+        .then(|| gateway::GatewayService::new(context, credentials, executor).into_server(limit));
     let context = context.clone();
     context.clone().tasks.spawn("grpc", |stop| {
         server::serve(context, listener, work, jobs, stop)

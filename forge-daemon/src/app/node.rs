@@ -11,7 +11,8 @@ use crate::{
     config::{Config, Role},
     db::{Db, Listener, Wakeups},
     error::Error,
-    gateway::Gateway,
+    executor::Executor,
+    gateway::{Gateway, identity::Identities},
     grpc, observe,
     scheduler::{self, Scheduler},
     service::Tasks,
@@ -91,11 +92,18 @@ pub(super) async fn start(config: Config, natives: Natives) -> Result<Running, E
     observe::metrics::install();
     observe::metrics::spawn_upkeep(&context.tasks);
     listener.spawn(&context.tasks);
-    let gateway = Gateway::spawn(&context, http);
+    let identities = Identities::new(&context).map_err(|message| {
+        Error::Config(crate::config::Mistakes::one("auth.issuers", message))
+    })?;
+    let identities = Arc::new(identities);
+    identities.follow(&context);
+    let executor = Executor::start(&context);
+    let gateway = Gateway::spawn(&context, http, executor.clone(), identities.clone());
     let (settle, joining) = watch::channel(Joining::Pending);
     let shared = context.clone();
     context.tasks.spawn("start", |token| async move {
-        let outcome = join(&shared, rpc).await;
+        let doors = rpc.map(|rpc| (rpc, executor, identities));
+        let outcome = join(&shared, doors).await;
         // A drain that began meanwhile keeps its phase.
         shared.phase.send_if_modified(|phase| {
             let active = *phase == Phase::Starting && matches!(outcome, Joining::Done(_));
@@ -127,12 +135,18 @@ async fn bind(section: &'static str, address: std::net::SocketAddr) -> Result<Tc
 }
 
 /// Waits for the database and starts what needs it. Ends soon after a drain begins.
-async fn join(context: &Context, rpc: Option<TcpListener>) -> Joining {
+async fn join(
+    context: &Context,
+    rpc: Option<(TcpListener, Executor, Arc<Identities>)>,
+) -> Joining {
     let Some(found) = context.db.wait_ready(&context.drain).await else {
         return Joining::Given;
     };
-    if found.unrestricted && !context.config.database.allow_superuser {
-        return Joining::Refused(found.role);
+    if !found.unrestricted.is_empty() && !context.config.database.allow_superuser {
+        return Joining::Refused(match found.unrestricted == found.role {
+            true => found.role,
+            false => format!("{} (through {})", found.role, found.unrestricted),
+        });
     }
     tracing::info!(
         server = found.server,
@@ -150,8 +164,8 @@ async fn join(context: &Context, rpc: Option<TcpListener>) -> Joining {
     let scheduler = node
         .has(Role::Scheduler)
         .then(|| scheduler::start(context, &cluster));
-    if let Some(listener) = rpc {
-        grpc::serve(context, listener, worker.as_ref());
+    if let Some((listener, executor, identities)) = rpc {
+        grpc::serve(context, listener, worker.as_ref(), executor, identities);
     }
     Joining::Done(Arc::new(Parts {
         cluster,

@@ -24,6 +24,10 @@ use super::{Door, body, problem::Problem};
 use crate::app::Phase;
 
 const REQUEST_ID: &str = "x-request-id";
+/// The request's id, as an extension of every request.
+#[derive(Clone, Debug)]
+pub(super) struct RequestId(pub String);
+
 const LONGEST_ID: usize = 128;
 /// A drained node is gone soon; its balancer needs a moment to see that.
 const DRAIN_RETRY: u32 = 5;
@@ -32,9 +36,14 @@ const DRAIN_RETRY: u32 = 5;
 const ALWAYS: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 
 /// The layer around all routes.
-pub(super) async fn guard(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
+pub(super) async fn guard(
+    State(door): State<Arc<Door>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let started = Instant::now();
     let id = request_id(&request);
+    request.extensions_mut().insert(RequestId(id.clone()));
     let method = request.method().clone();
     let route = request
         .extensions()
