@@ -42,11 +42,10 @@ pub fn serve(
     let work = worker.map(|worker| {
         worker::WorkerService::new(context, worker, credentials.clone()).into_server(limit)
     });
-    let jobs = context
-        .config
-        .node
-        .has(Role::Gateway)
-        .then(|| gateway::GatewayService::new(context, credentials, executor).into_server(limit));
+    let jobs =
+        context.config.node.has(Role::Gateway).then(|| {
+            gateway::GatewayService::new(context, credentials, executor).into_server(limit)
+        });
     let context = context.clone();
     context.clone().tasks.spawn("grpc", |stop| {
         server::serve(context, listener, work, jobs, stop)

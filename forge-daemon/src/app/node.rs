@@ -92,9 +92,8 @@ pub(super) async fn start(config: Config, natives: Natives) -> Result<Running, E
     observe::metrics::install();
     observe::metrics::spawn_upkeep(&context.tasks);
     listener.spawn(&context.tasks);
-    let identities = Identities::new(&context).map_err(|message| {
-        Error::Config(crate::config::Mistakes::one("auth.issuers", message))
-    })?;
+    let identities = Identities::new(&context)
+        .map_err(|message| Error::Config(crate::config::Mistakes::one("auth.issuers", message)))?;
     let identities = Arc::new(identities);
     identities.follow(&context);
     let executor = Executor::start(&context);
@@ -135,10 +134,7 @@ async fn bind(section: &'static str, address: std::net::SocketAddr) -> Result<Tc
 }
 
 /// Waits for the database and starts what needs it. Ends soon after a drain begins.
-async fn join(
-    context: &Context,
-    rpc: Option<(TcpListener, Executor, Arc<Identities>)>,
-) -> Joining {
+async fn join(context: &Context, rpc: Option<(TcpListener, Executor, Arc<Identities>)>) -> Joining {
     let Some(found) = context.db.wait_ready(&context.drain).await else {
         return Joining::Given;
     };

@@ -184,7 +184,10 @@ impl Config {
             rules.positive(field, span);
         }
         rules.require(is_word(&auth.cookie), "auth.cookie", || {
-            format!("`{}` is no cookie name; use 1 to 63 letters, digits, _ and -", auth.cookie)
+            format!(
+                "`{}` is no cookie name; use 1 to 63 letters, digits, _ and -",
+                auth.cookie
+            )
         });
         for origin in &auth.trusted_origins {
             rules.require(is_origin(origin), "auth.trusted_origins", || {
@@ -193,12 +196,19 @@ impl Config {
         }
         rules.size("cache.memory", self.cache.memory);
         for (index, issuer) in auth.issuers.iter().enumerate() {
-            let twice = auth.issuers[..index].iter().any(|known| known.issuer == issuer.issuer);
+            let twice = auth.issuers[..index]
+                .iter()
+                .any(|known| known.issuer == issuer.issuer);
             rules.require(!twice, "auth.issuers", || {
-                format!("`{}` is there twice; an issuer has one algorithm and one key set", issuer.issuer)
+                format!(
+                    "`{}` is there twice; an issuer has one algorithm and one key set",
+                    issuer.issuer
+                )
             });
             if let Err(message) = issuer.check() {
-                rules.require(false, "auth.issuers", || format!("issuer `{}`: {message}", issuer.issuer));
+                rules.require(false, "auth.issuers", || {
+                    format!("issuer `{}`: {message}", issuer.issuer)
+                });
             }
         }
     }
@@ -222,7 +232,10 @@ impl super::Issuer {
         };
         let count = given.iter().filter(|given| **given).count();
         if count != 1 || given[2] != self.algorithm.is_symmetric() {
-            return Err(format!("{:?} needs {wanted} and nothing else", self.algorithm));
+            return Err(format!(
+                "{:?} needs {wanted} and nothing else",
+                self.algorithm
+            ));
         }
         if let Some(secret) = &self.secret
             && secret.expose().len() < 32
@@ -231,7 +244,8 @@ impl super::Issuer {
         }
         if let Some(url) = &self.jwks_url {
             let parsed = url::Url::parse(url).ok();
-            if !parsed.is_some_and(|url| matches!(url.scheme(), "https" | "http") && url.has_host()) {
+            if !parsed.is_some_and(|url| matches!(url.scheme(), "https" | "http") && url.has_host())
+            {
                 return Err(format!("jwks_url `{url}` is no http or https URL"));
             }
         }

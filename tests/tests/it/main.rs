@@ -8,13 +8,17 @@
 mod capabilities;
 mod chaos;
 mod cli;
+mod command;
 mod crash_reinit;
 mod db_away;
 mod drain;
 mod dump_restore;
+mod functions;
 mod handlers;
 mod hooks;
+mod identity;
 mod jobs_http;
+mod key_server;
 mod latency;
 mod leader;
 mod native;
