@@ -14,19 +14,29 @@ END
 $$;
 COMMENT ON FUNCTION forge_private.duty_promote(uuid, bigint, jsonb, int) IS 'Makes due jobs ready';
 
--- Everything before the oldest open claim is closed. A claim that is not committed yet may be as old as its transaction.
+-- Everything before the oldest open claim is closed. A claim that cannot be seen yet belongs to a transaction that is
+-- open, and is no older than it: so first the open transactions are looked at, then, with a later snapshot, the claims.
 CREATE FUNCTION forge_private.raise_claim_floor() RETURNS timestamptz
-    LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    bound timestamptz := clock_timestamp() - interval '1 second';
+BEGIN
+    IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
+        -- There is no later snapshot here.
+        RETURN (SELECT f.at FROM forge_private.claim_floor f);
+    END IF;
+    PERFORM pg_stat_clear_snapshot();
+    bound := least(bound, (SELECT min(s.xact_start) FROM pg_stat_activity s
+        WHERE s.datname = current_database() AND s.pid <> pg_backend_pid()));
     INSERT INTO forge_private.claim_floor (at)
-    SELECT least(
-        clock_timestamp() - interval '1 second',
-        (SELECT min(s.xact_start) FROM pg_stat_activity s WHERE s.datname = current_database() AND s.pid <> pg_backend_pid()),
-        (SELECT min(c.at) FROM forge_private.claim c
-         WHERE c.at >= coalesce((SELECT f.at FROM forge_private.claim_floor f), '-infinity')
-           AND NOT EXISTS (SELECT FROM forge_private.lease_event e WHERE e.lease = c.lease AND e.kind IN (2, 3))))
+    SELECT least(bound, (SELECT min(c.at) FROM forge_private.claim c
+        WHERE c.at >= coalesce((SELECT f.at FROM forge_private.claim_floor f), '-infinity')
+          AND NOT EXISTS (SELECT FROM forge_private.lease_event e WHERE e.lease = c.lease AND e.kind IN (2, 3))))
     ON CONFLICT (singleton) DO UPDATE SET at = greatest(claim_floor.at, EXCLUDED.at)
-    RETURNING at
+    RETURNING at INTO bound;
+    RETURN bound;
+END
 $$;
 
 COMMENT ON FUNCTION forge_private.raise_claim_floor() IS 'Moves up the instant before which every claim is closed';

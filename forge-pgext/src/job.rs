@@ -14,6 +14,7 @@ pub mod lease;
 pub mod member;
 pub mod recover;
 pub mod rescue;
+pub mod restore;
 pub mod run_sql;
 pub mod running;
 

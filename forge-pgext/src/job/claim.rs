@@ -6,7 +6,7 @@
 use super::entry::Entry;
 use super::kind::{Channel, registry};
 use super::member::Member;
-use super::{deferred, gate, lane, lease, now};
+use super::{deferred, gate, lane, lease, now, restore};
 use crate::error::{fail, invalid};
 use crate::pg::function::{Call, Value, text_datum, uuid_datum};
 use crate::pg::lock::{self, Class};
@@ -187,6 +187,7 @@ fn lock_node(node: &Uuid) {
 const NODE_STATE: usize = 7;
 
 fn collect(channels: Vec<Channel>, max: usize) -> Claimed {
+    restore::ensure_ours();
     gate::begin_claim();
     let mut claimed = Claimed {
         entries: Vec::new(),

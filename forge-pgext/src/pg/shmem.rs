@@ -490,6 +490,13 @@ impl Shared {
             .is_some_and(|i| self.databases[i].counted == 2)
     }
 
+    /// The numbers of this database's jobs are wrong: they are counted again.
+    pub fn uncount(&mut self) {
+        if let Some(i) = self.database_index() {
+            self.databases[i].counted = 0;
+        }
+    }
+
     /// Forgets everything about this database: its tables are new.
     pub fn reset(&mut self) {
         let database = database();
