@@ -10,8 +10,10 @@ use pgrx::bgworkers::{BackgroundWorker, BackgroundWorkerBuilder, SignalWakeFlags
 use pgrx::pg_sys::{self, Datum, Oid};
 use std::time::Duration;
 
-/// Shortest time between two notifications.
+/// Shortest time between two notifications, and what each commit in between adds: who is that busy looks by itself.
 const INTERVAL: Duration = Duration::from_micros(500);
+const INTERVAL_PER_WAKE: Duration = Duration::from_micros(125);
+const LONGEST_INTERVAL: Duration = Duration::from_millis(4);
 /// How often day tables are looked after without any other reason.
 const UPKEEP_EVERY_US: i64 = 600_000_000;
 /// How often, while there is work, the floor is raised below which no claim is open.
@@ -103,13 +105,19 @@ fn serve() {
                 }
             });
         }
-        if shmem::with(shmem::Shared::take_wakes) == Some(true) {
+        let wakes = shmem::with(shmem::Shared::take_wakes).unwrap_or(0);
+        if wakes > 0 {
             BackgroundWorker::transaction(|| extra::notify(c"forge_jobs"));
             if now.saturating_sub(floor_at) > FLOOR_EVERY_US {
                 floor_at = now;
                 chore("SELECT forge_private.raise_claim_floor()");
             }
-            std::thread::sleep(INTERVAL);
+            let more = u32::try_from(wakes - 1).unwrap_or(u32::MAX);
+            std::thread::sleep(
+                INTERVAL
+                    .saturating_add(INTERVAL_PER_WAKE.saturating_mul(more))
+                    .min(LONGEST_INTERVAL),
+            );
         }
         // The flag that a termination sets is cleared by whoever reads it: here alone.
         if !BackgroundWorker::wait_latch(Some(Duration::from_secs(60))) {

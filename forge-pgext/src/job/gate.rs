@@ -5,6 +5,7 @@
 //! transaction.
 
 use super::entry::digest_bytes;
+use super::kind::Kind;
 use super::{now, running};
 use crate::pg::lock::{self, Class};
 use crate::pg::{shmem, spi, xact};
@@ -30,6 +31,15 @@ pub fn key(kind: i32, key: &str) -> u64 {
     bytes[..8].iter().fold(0u64, |n, b| n << 8 | u64::from(*b)) | 1
 }
 
+/// The gate of entries of a kind that have this concurrency key; those without one share the empty key. 0 when nothing
+/// limits them.
+pub fn of_key(kind: &Kind, of: Option<&str>) -> u64 {
+    if of.is_none() && kind.max_concurrency.is_none() {
+        return 0;
+    }
+    key(kind.id, of.unwrap_or_default())
+}
+
 /// Takes up to `want` places of a gate that lets `limit` members run at once; answers how many.
 /// Undone when the transaction aborts.
 pub fn enter(gate: u64, limit: u32, want: u32) -> u32 {
@@ -43,8 +53,12 @@ pub fn enter(gate: u64, limit: u32, want: u32) -> u32 {
             got
         });
     }
-    count_once();
-    let got = shmem::with(|shared| shared.enter_gate(gate, limit, want)).unwrap_or(0);
+    let enter = || shmem::with(|shared| shared.enter_gate(gate, limit, want)).flatten();
+    let got = enter().or_else(|| {
+        count_once();
+        enter()
+    });
+    let got = got.unwrap_or(0);
     if got > 0 {
         xact::entered_gate(gate, got);
     }
@@ -74,7 +88,7 @@ pub fn has_room(gate: u64, limit: u32) -> bool {
     }
     count_once();
     shmem::with(|shared| {
-        let got = shared.enter_gate(gate, limit, 1);
+        let got = shared.enter_gate(gate, limit, 1).unwrap_or(0);
         shared.leave_gate(gate, got);
         got > 0
     })

@@ -269,13 +269,13 @@ impl Shared {
         (slot.worker_proc != 0).then_some(slot.worker_proc)
     }
 
-    /// Whether anything became ready since the last call.
-    pub fn take_wakes(&mut self) -> bool {
+    /// How many commits made something ready since the last call.
+    pub fn take_wakes(&mut self) -> u64 {
         let Some(i) = self.database_index() else {
-            return false;
+            return 0;
         };
         let slot = &mut self.databases[i];
-        let news = slot.wakes != slot.notified;
+        let news = slot.wakes.wrapping_sub(slot.notified);
         slot.notified = slot.wakes;
         news
     }
@@ -361,16 +361,17 @@ impl Shared {
         Some(gate)
     }
 
-    /// Takes up to `want` places of a gate that lets `limit` run; answers how many it got.
-    pub fn enter_gate(&mut self, key: u64, limit: u32, want: u32) -> u32 {
-        match self.gate(key) {
-            Some(gate) => {
-                let got = want.min(limit.saturating_sub(gate.running));
-                gate.running += got;
-                got
-            }
-            None => 0,
+    /// Takes up to `want` places of a gate that lets `limit` run; answers how many it got, `None` before the gates have
+    /// been counted.
+    pub fn enter_gate(&mut self, key: u64, limit: u32, want: u32) -> Option<u32> {
+        if !self.gates_ready() {
+            return None;
         }
+        Some(self.gate(key).map_or(0, |gate| {
+            let got = want.min(limit.saturating_sub(gate.running));
+            gate.running += got;
+            got
+        }))
     }
 
     /// Gives places of a gate back.

@@ -154,7 +154,11 @@ pub fn checkpointed(lane: i32) {
 
 /// This transaction took places of a gate.
 pub fn entered_gate(key: u64, count: u32) {
-    PENDING.with_borrow_mut(|p| p.entered.push(step((key, count))));
+    let new = step((key, count));
+    PENDING.with_borrow_mut(|p| match p.entered.last_mut() {
+        Some(last) if last.subxact == new.subxact && last.what.0 == key => last.what.1 += count,
+        _ => p.entered.push(new),
+    });
 }
 
 /// Gives places back at once that this transaction has just taken and not used.
