@@ -104,6 +104,7 @@ BEGIN
         SELECT lane, max(no) AS newest FROM forge_private.frontier GROUP BY lane) n
     WHERE f.lane = n.lane AND f.no < n.newest;
     DELETE FROM forge_private.idempotency_key i WHERE i.expires_at < now();
+    DELETE FROM forge_private.rate_bucket b WHERE b.expires_at < now();
     DELETE FROM forge_private.progress p WHERE p.at < clock_timestamp() - keep;
     DELETE FROM forge_private.cancel_request r WHERE r.at < clock_timestamp() - interval '1 day';
     PERFORM forge_private.maintain_schedules();

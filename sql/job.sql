@@ -110,8 +110,9 @@ CREATE TABLE forge_private.idempotency_key (digest bytea PRIMARY KEY, id uuid NO
 CREATE INDEX idempotency_key_expiry ON forge_private.idempotency_key (expires_at);
 CREATE TABLE forge_private.cancel_request (id uuid PRIMARY KEY, node uuid, at timestamptz NOT NULL);
 CREATE TABLE forge_private.progress (id uuid PRIMARY KEY, percent real, message text, at timestamptz NOT NULL);
--- Token buckets when there is no shared memory: GCRA's theoretical arrival time in microseconds.
-CREATE TABLE forge_private.rate_bucket (key bigint PRIMARY KEY, tat bigint NOT NULL);
+-- Sliding windows of rate limits when there is no shared memory: what each slice of the last period let through.
+CREATE TABLE forge_private.rate_bucket (key bigint PRIMARY KEY, slices bytea NOT NULL, expires_at timestamptz NOT NULL);
+CREATE INDEX rate_bucket_expiry ON forge_private.rate_bucket (expires_at);
 -- Every claim before this instant is closed or revoked.
 CREATE TABLE forge_private.claim_floor (singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton), at timestamptz NOT NULL);
 

@@ -1,8 +1,9 @@
 //! The background worker: one per database in use, with preload only.
 //!
 //! It turns commits that made work ready into at most one NOTIFY per interval, outside user transactions and without
-//! waiting for the disk, and makes day tables ahead. It is asked for by the first backend that uses Forge in a database,
-//! comes back after a crash of the server, and ends for good when it is terminated.
+//! waiting for the disk, and makes day tables ahead. It is asked for by the first
+//! backend that uses Forge in a database, comes back after a crash of the server, and ends for good when it is
+//! terminated.
 
 use crate::pg::{extra, shmem, spi, subtransaction, xact};
 use pgrx::FromDatum;
@@ -14,6 +15,8 @@ use std::time::Duration;
 const INTERVAL: Duration = Duration::from_micros(500);
 /// How often day tables are looked after without any other reason.
 const UPKEEP_EVERY_US: i64 = 600_000_000;
+/// How long the worker sleeps when nothing happens.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// How often, while there is work, the floor is raised below which no claim is open.
 const FLOOR_EVERY_US: i64 = 2_000_000;
 
@@ -25,6 +28,14 @@ pub fn announce() {
         extra::notify(c"forge_jobs");
     }
     ensure();
+}
+
+/// Nodes should look again at `at`, microseconds; where no worker runs, they find out by polling.
+pub fn announce_at(at: i64) {
+    if let Some(Some(process)) = shmem::with(|shared| shared.wake_at(at)) {
+        // SAFETY: PGPROC structures live in shared memory for the server's whole life.
+        unsafe { pg_sys::SetLatch(&raw mut (*(process as *mut pg_sys::PGPROC)).procLatch) };
+    }
 }
 
 /// Asks for this database's worker unless it runs or was asked for just now.
@@ -95,15 +106,9 @@ fn serve() {
             chore(MAKE_DAYS);
         }
         if shmem::with(shmem::Shared::is_counted) == Some(false) {
-            BackgroundWorker::transaction(|| {
-                if installed() {
-                    let _ = subtransaction::attempt(|| {
-                        crate::job::count::recount();
-                    });
-                }
-            });
+            recount();
         }
-        if shmem::with(shmem::Shared::take_wakes) == Some(true) {
+        if shmem::with(|shared| shared.take_wakes(now)) == Some(true) {
             BackgroundWorker::transaction(|| extra::notify(c"forge_jobs"));
             if now.saturating_sub(floor_at) > FLOOR_EVERY_US {
                 floor_at = now;
@@ -112,10 +117,30 @@ fn serve() {
             std::thread::sleep(INTERVAL);
         }
         // The flag that a termination sets is cleared by whoever reads it: here alone.
-        if !BackgroundWorker::wait_latch(Some(Duration::from_secs(60))) {
+        let until = shmem::with(shmem::Shared::next_wake).flatten();
+        if !BackgroundWorker::wait_latch(Some(pause(until, crate::job::now()))) {
             return;
         }
     }
+}
+
+/// How long to sleep until an instant, if there is one.
+fn pause(until: Option<i64>, now: i64) -> Duration {
+    let left = until.map(|at| at.saturating_sub(now).max(0).unsigned_abs());
+    // A millisecond more, as the sleep is counted in whole ones.
+    let left = left.map(|us| Duration::from_micros(us) + Duration::from_millis(1));
+    left.map_or(LONGEST_PAUSE, |left| left.min(LONGEST_PAUSE))
+}
+
+/// Counts the jobs of this database; false when it has to be tried again.
+fn recount() -> bool {
+    BackgroundWorker::transaction(|| {
+        let mut done = false;
+        if installed() {
+            let _ = subtransaction::attempt(|| done = crate::job::count::recount());
+        }
+        done
+    })
 }
 
 const MAKE_DAYS: &str = "SELECT forge_private.make_day(d) FROM (VALUES ((now() AT TIME ZONE 'UTC')::date), \

@@ -17,6 +17,7 @@ mod hooks;
 mod jobs_http;
 mod latency;
 mod leader;
+mod limits;
 mod native;
 mod no_preload;
 mod outbound;
