@@ -1,9 +1,11 @@
 //! The background worker: one per database in use, with preload only.
 //!
 //! It turns commits that made work ready into at most one NOTIFY per interval, outside user transactions and without
-//! waiting for the disk, and makes day tables ahead. It is asked for by the first
-//! backend that uses Forge in a database, comes back after a crash of the server, and ends for good when it is
+//! waiting for the disk, makes day tables ahead, and watches prepared transactions ([`prepared`]). It is asked for by the
+//! first backend that uses Forge in a database, comes back after a crash of the server, and ends for good when it is
 //! terminated.
+
+mod prepared;
 
 use crate::pg::{extra, shmem, spi, subtransaction, xact};
 use pgrx::FromDatum;
@@ -99,6 +101,7 @@ fn serve() {
         );
     });
     let (mut upkeep_at, mut floor_at) = (i64::MIN, i64::MIN);
+    let mut prepared = prepared::Watch::new();
     loop {
         let now = crate::job::now();
         if now.saturating_sub(upkeep_at) > UPKEEP_EVERY_US {
@@ -108,6 +111,7 @@ fn serve() {
         if shmem::with(shmem::Shared::is_counted) == Some(false) {
             recount();
         }
+        prepared.look();
         if shmem::with(|shared| shared.take_wakes(now)) == Some(true) {
             BackgroundWorker::transaction(|| extra::notify(c"forge_jobs"));
             if now.saturating_sub(floor_at) > FLOOR_EVERY_US {
@@ -117,7 +121,8 @@ fn serve() {
             std::thread::sleep(INTERVAL);
         }
         // The flag that a termination sets is cleared by whoever reads it: here alone.
-        let until = shmem::with(shmem::Shared::next_wake).flatten();
+        let woken_at = shmem::with(shmem::Shared::next_wake).flatten();
+        let until = [woken_at, prepared.look_at()].into_iter().flatten().min();
         if !BackgroundWorker::wait_latch(Some(pause(until, crate::job::now()))) {
             return;
         }

@@ -134,6 +134,8 @@ struct Database {
     rates_spilled: u32,
     /// When the worker has to wake nodes without being told, microseconds; 0 never.
     wake_at: i64,
+    /// Transactions that were prepared with changes of Forge's.
+    prepares: u64,
 }
 
 #[repr(C)]
@@ -305,6 +307,32 @@ impl Shared {
         let news = slot.wakes != slot.notified;
         slot.notified = slot.wakes;
         news || due
+    }
+
+    /// A transaction with changes of Forge's was prepared; answers the worker's process, if there is one.
+    pub fn prepared(&mut self) -> Option<usize> {
+        let i = self.database_index()?;
+        let slot = &mut self.databases[i];
+        slot.prepares += 1;
+        (slot.worker_proc != 0).then_some(slot.worker_proc)
+    }
+
+    /// How many transactions were prepared with changes of Forge's since the start.
+    pub fn prepares(&mut self) -> u64 {
+        self.database_index()
+            .map_or(0, |i| self.databases[i].prepares)
+    }
+
+    /// Any lane of this database may have got entries.
+    pub fn suspect_lanes(&mut self) {
+        let database = database();
+        for lane in self
+            .lanes
+            .iter_mut()
+            .filter(|l| l.state != 0 && l.database == database)
+        {
+            lane.enqueued += 1;
+        }
     }
 
     /// The background worker of this database has started, or stopped (`process` 0).

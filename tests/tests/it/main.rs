@@ -21,6 +21,7 @@ mod limits;
 mod native;
 mod no_preload;
 mod outbound;
+mod prepared;
 mod python;
 mod queue_torture;
 mod receiver;
