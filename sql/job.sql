@@ -138,7 +138,9 @@ DECLARE
 BEGIN
     PERFORM pg_advisory_xact_lock(x'F06E'::int, 1);
     FOREACH parent IN ARRAY ARRAY['entry', 'claim', 'lease_event', 'attempt'] LOOP
-        CONTINUE WHEN to_regclass('forge_private.' || parent || suffix) IS NOT NULL;
+        -- By a query: a look-up by name could answer from before the lock was there.
+        CONTINUE WHEN EXISTS (SELECT FROM pg_class c
+            WHERE c.relnamespace = 'forge_private'::regnamespace AND c.relname = parent || suffix);
         made := true;
         EXECUTE format('CREATE TABLE forge_private.%I () INHERITS (forge_private.%I)', parent || suffix, parent);
         CASE parent
