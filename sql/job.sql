@@ -226,13 +226,17 @@ CREATE FUNCTION forge_private.purge_lane(lane int) RETURNS bigint
 
 CREATE FUNCTION forge.retry(id uuid) RETURNS boolean
     LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-    AS 'SELECT EXISTS (SELECT FROM forge_private.resume_now(ARRAY[retry.id]))';
+AS $$
+    SELECT forge_private.check_present('id', retry.id::text);
+    SELECT EXISTS (SELECT FROM forge_private.resume_now(ARRAY[retry.id]))
+$$;
 COMMENT ON FUNCTION forge.retry(uuid) IS
     'Makes a dead, delayed or retrying job ready now; a dead one starts over. False when it is none of these';
 
 CREATE FUNCTION forge.discard(id uuid) RETURNS boolean
     LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
+    SELECT forge_private.check_present('id', discard.id::text);
     SELECT CASE WHEN EXISTS (SELECT FROM forge_private.deferred d WHERE d.id = discard.id) OR EXISTS (
             SELECT FROM forge_private.entry e WHERE e.id = discard.id AND NOT EXISTS (
                 SELECT FROM forge_private.attempt a WHERE a.id = e.id AND a.seq = e.seq)
