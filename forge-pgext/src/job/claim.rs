@@ -59,6 +59,7 @@ impl Claimed {
 /// `forge.claim(worker, queues, max_jobs, lease, capabilities)`.
 pub fn claim(call: &Call) -> Value {
     let worker = call.need_text(0, "worker");
+    forge_core::limits::check_key("worker", &worker).unwrap_or_else(|e| invalid(&e, e.hint()));
     let queues = call.texts(1, "queues").unwrap_or_default();
     let max = batch_size(call.get::<i32>(2).unwrap_or(1));
     let capabilities = call.texts(4, "capabilities").unwrap_or_default();
@@ -70,7 +71,7 @@ pub fn claim(call: &Call) -> Value {
             );
         }
     }
-    let deadline = super::deadline(call.datum(3), "lease", 30_000_000);
+    let deadline = super::end_of(call.datum(3), "lease", 30_000_000);
     let results = call.result_set();
     let known = registry();
     for queue in &queues {

@@ -193,7 +193,7 @@ unsafe extern "C-unwind" fn on_xact(
         XACT_EVENT_COMMIT => commit(),
         XACT_EVENT_ABORT => abort(),
         XACT_EVENT_PRE_PREPARE => refuse_prepare(),
-        XACT_EVENT_PREPARE => PENDING.with_borrow_mut(|p| *p = Pending::default()),
+        XACT_EVENT_PREPARE => prepare(),
         _ => {}
     }
 }
@@ -210,6 +210,14 @@ fn refuse_prepare() {
         pgrx::error!(
             "a transaction that has claimed or finished Forge jobs cannot be prepared for two-phase commit"
         );
+    }
+}
+
+/// What the transaction changed will be true when somebody, somewhere, commits it: without a callback. The worker watches.
+fn prepare() {
+    let pending = PENDING.take();
+    if !pending.enqueued.is_empty() || !pending.counts.is_empty() || pending.wake {
+        alert(shmem::with(shmem::Shared::prepared).flatten());
     }
 }
 
