@@ -5,12 +5,18 @@
 
 mod body;
 mod cache;
+mod compress;
+mod cors;
+mod doorway;
 mod guard;
 mod health;
 mod hooks;
 pub(crate) mod identity;
 mod jobs;
+mod pace;
 pub mod problem;
+pub mod proxy;
+mod screen;
 mod server;
 mod stall;
 mod trace;
@@ -34,9 +40,15 @@ use tokio_util::sync::CancellationToken;
 
 use self::{
     body::Limits, cache::Cache, health::Pulse, hooks::Registration, identity::Identities,
-    problem::Problem,
+    problem::Problem, server::Server,
 };
-use crate::{app::Context, config::Role, db::Wakeup, observe::Gauges};
+use crate::{
+    app::Context,
+    config::{Http, Role},
+    db::Wakeup,
+    observe::Gauges,
+    tls::Certificates,
+};
 
 const REMEMBERED_WEBHOOKS: usize = 1000;
 
@@ -57,7 +69,7 @@ impl Door {
         Self {
             identities: Identities::new(context.db.clone(), http.credential_ttl.get()),
             webhooks: Cache::new(REMEMBERED_WEBHOOKS),
-            pulse: Pulse::default(),
+            pulse: Pulse::new(&context.db),
             gauges: Gauges::default(),
             permits: Semaphore::new(http.max_requests),
             in_progress: watch::Sender::new(0),
@@ -87,13 +99,19 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Starts serving on `listener`. Without the gateway role only health and metrics are served.
-    pub fn spawn(context: &Context, listener: TcpListener) -> Self {
+    /// Starts serving on `listener`, encrypted with `certificates`. Without the gateway role only health and metrics are
+    /// served.
+    pub(crate) fn spawn(
+        context: &Context,
+        listener: TcpListener,
+        certificates: Option<Certificates>,
+    ) -> Self {
         let door = Arc::new(Door::new(context));
-        let router = router(door.clone());
         let config = context.config.http.clone();
+        let router = around(router(door.clone()), &config);
+        let drain = context.drain.clone();
         context.tasks.spawn("http", |token| {
-            server::serve(listener, router, config, token)
+            Server::new(router, config, certificates, drain, token).serve(listener)
         });
         let forgetting = door.clone();
         context
@@ -146,6 +164,19 @@ fn router(door: Arc<Door>) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn_with_state(door.clone(), guard::guard))
         .with_state(door)
+}
+
+/// What answers pass on their way out, after the guard.
+fn around(mut router: Router, config: &Http) -> Router {
+    if config.compression {
+        router = router
+            .layer(compress::layer())
+            .layer(middleware::map_response(compress::weaken_etag));
+    }
+    match cors::layer(config) {
+        Some(cors) => router.layer(cors),
+        None => router,
+    }
 }
 
 async fn unknown_path(request: Request) -> Problem {

@@ -5,6 +5,7 @@
 
 mod convert;
 mod credential;
+mod door;
 mod gateway;
 mod server;
 mod session;
@@ -24,11 +25,16 @@ use std::sync::Arc;
 
 use tokio::net::TcpListener;
 
-use crate::{app::Context, config::Role, worker::Worker};
+use crate::{app::Context, config::Role, tls::Certificates, worker::Worker};
 use credential::Credentials;
 
-/// Serves the gRPC services on `listener` until the node stops.
-pub fn serve(context: &Context, listener: TcpListener, worker: Option<&Worker>) {
+/// Serves the gRPC services on `listener`, encrypted with `certificates`, until the node stops.
+pub(crate) fn serve(
+    context: &Context,
+    listener: TcpListener,
+    certificates: Option<Certificates>,
+    worker: Option<&Worker>,
+) {
     let credentials = Arc::new(Credentials::new(context));
     let limit = context.config.grpc.message_limit.get();
     let work = worker.map(|worker| {
@@ -39,8 +45,9 @@ pub fn serve(context: &Context, listener: TcpListener, worker: Option<&Worker>) 
         .node
         .has(Role::Gateway)
         .then(|| gateway::GatewayService::new(context, credentials).into_server(limit));
+    let connections = door::open(context, listener, certificates);
     let context = context.clone();
     context.clone().tasks.spawn("grpc", |stop| {
-        server::serve(context, listener, work, jobs, stop)
+        server::serve(context, connections, work, jobs, stop)
     });
 }

@@ -8,13 +8,14 @@ use tokio_util::sync::CancellationToken;
 use super::{Addresses, Context, Natives, Phase};
 use crate::{
     cluster::Cluster,
-    config::{Config, Role},
+    config::{Config, Mistake, Mistakes, Role},
     db::{Db, Listener, Wakeups},
     error::Error,
     gateway::Gateway,
     grpc, observe,
     scheduler::{self, Scheduler},
     service::Tasks,
+    tls::{Certificates, Files},
     worker::Worker,
 };
 
@@ -53,6 +54,10 @@ pub struct Running {
 /// Opens the doors and begins to join; returns at once, the database may come later.
 pub(super) async fn start(config: Config, natives: Natives) -> Result<Running, Error> {
     config.check()?;
+    let http_files = Files::of_http(&config.http).map_err(one)?;
+    let grpc_files = Files::of_grpc(&config.grpc).map_err(one)?;
+    let http_certificates = http_files.map(Certificates::load).transpose()?;
+    let grpc_certificates = grpc_files.map(Certificates::load).transpose()?;
     let wrong_url =
         |message: String| Error::Config(crate::config::Mistakes::one("database.url", message));
     let db = Db::new(&config.database).map_err(wrong_url)?;
@@ -78,6 +83,7 @@ pub(super) async fn start(config: Config, natives: Natives) -> Result<Running, E
         tasks: Tasks::new(),
         drain: CancellationToken::new(),
         force: CancellationToken::new(),
+        reload: Arc::new(watch::Sender::new(())),
         asked: CancellationToken::new(),
         phase: Arc::new(watch::Sender::new(Phase::Starting)),
     };
@@ -91,11 +97,17 @@ pub(super) async fn start(config: Config, natives: Natives) -> Result<Running, E
     observe::metrics::install();
     observe::metrics::spawn_upkeep(&context.tasks);
     listener.spawn(&context.tasks);
-    let gateway = Gateway::spawn(&context, http);
+    for certificates in [&http_certificates, &grpc_certificates]
+        .into_iter()
+        .flatten()
+    {
+        certificates.follow(&context.tasks, context.reload.subscribe());
+    }
+    let gateway = Gateway::spawn(&context, http, http_certificates);
     let (settle, joining) = watch::channel(Joining::Pending);
     let shared = context.clone();
     context.tasks.spawn("start", |token| async move {
-        let outcome = join(&shared, rpc).await;
+        let outcome = join(&shared, rpc.map(|listener| (listener, grpc_certificates))).await;
         // A drain that began meanwhile keeps its phase.
         shared.phase.send_if_modified(|phase| {
             let active = *phase == Phase::Starting && matches!(outcome, Joining::Done(_));
@@ -116,6 +128,10 @@ pub(super) async fn start(config: Config, natives: Natives) -> Result<Running, E
     })
 }
 
+fn one(mistake: Mistake) -> Mistakes {
+    Mistakes(vec![mistake])
+}
+
 async fn bind(section: &'static str, address: std::net::SocketAddr) -> Result<TcpListener, Error> {
     TcpListener::bind(address)
         .await
@@ -127,7 +143,7 @@ async fn bind(section: &'static str, address: std::net::SocketAddr) -> Result<Tc
 }
 
 /// Waits for the database and starts what needs it. Ends soon after a drain begins.
-async fn join(context: &Context, rpc: Option<TcpListener>) -> Joining {
+async fn join(context: &Context, rpc: Option<(TcpListener, Option<Certificates>)>) -> Joining {
     let Some(found) = context.db.wait_ready(&context.drain).await else {
         return Joining::Given;
     };
@@ -150,8 +166,8 @@ async fn join(context: &Context, rpc: Option<TcpListener>) -> Joining {
     let scheduler = node
         .has(Role::Scheduler)
         .then(|| scheduler::start(context, &cluster));
-    if let Some(listener) = rpc {
-        grpc::serve(context, listener, worker.as_ref());
+    if let Some((listener, certificates)) = rpc {
+        grpc::serve(context, listener, certificates, worker.as_ref());
     }
     Joining::Done(Arc::new(Parts {
         cluster,

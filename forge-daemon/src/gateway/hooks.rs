@@ -132,6 +132,7 @@ async fn registration(door: &Door, name: &str) -> Result<Registration, Problem> 
     if let Some(known) = door.webhooks.get(&name.to_owned()) {
         return known.ok_or_else(unknown);
     }
+    let asked = door.webhooks.ask();
     let answer: Option<String> = door.context.db.scalar(&WEBHOOK, &[&name]).await?;
     let found: Option<Registration> = answer
         .map(|text| door.understand("webhook", &text))
@@ -141,6 +142,7 @@ async fn registration(door: &Door, name: &str) -> Result<Registration, Problem> 
     } else {
         UNKNOWN_TTL
     };
-    door.webhooks.put(name.to_owned(), found.clone(), ttl);
+    door.webhooks
+        .put(name.to_owned(), found.clone(), asked, ttl);
     found.ok_or_else(unknown)
 }

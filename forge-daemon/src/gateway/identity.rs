@@ -1,7 +1,7 @@
 //! Who sends a request: the role behind its credential.
 //!
-//! Invariants: an unknown or revoked key is never let in longer than the configured seconds; keys are kept only as
-//! digests; no credential at all is `forge_anon`, a wrong one is refused.
+//! Invariants: a revoked key is let in at most the configured seconds after its revocation, and no longer at all once
+//! the notification of it came, whatever look-ups were under way; keys are kept only as digests; no credential at all is `forge_anon`, a wrong one is refused.
 
 use std::time::Duration;
 
@@ -77,13 +77,14 @@ impl Identities {
         let identity = match self.known.get(&digest) {
             Some(known) => known,
             None => {
+                let asked = self.known.ask();
                 let found = self.ask(key).await?;
                 let ttl = if found.is_some() {
                     self.ttl
                 } else {
                     UNKNOWN_TTL
                 };
-                self.known.put(digest, found.clone(), ttl);
+                self.known.put(digest, found.clone(), asked, ttl);
                 found
             }
         };

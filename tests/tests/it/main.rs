@@ -12,6 +12,7 @@ mod crash_reinit;
 mod db_away;
 mod drain;
 mod dump_restore;
+mod edge;
 mod handlers;
 mod hooks;
 mod jobs_http;
