@@ -205,7 +205,6 @@ async fn join(context: &Context, rpc: Option<Rpc>) -> Joining {
             rpc.identities,
         );
     }
-    }
     Joining::Done(Arc::new(Parts {
         cluster,
         worker,
