@@ -14,19 +14,29 @@ END
 $$;
 COMMENT ON FUNCTION forge_private.duty_promote(uuid, bigint, jsonb, int) IS 'Makes due jobs ready';
 
--- Everything before the oldest open claim is closed. A claim that is not committed yet may be as old as its transaction.
+-- Everything before the oldest open claim is closed. A claim that cannot be seen yet belongs to a transaction that is
+-- open, and is no older than it: so first the open transactions are looked at, then, with a later snapshot, the claims.
 CREATE FUNCTION forge_private.raise_claim_floor() RETURNS timestamptz
-    LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    bound timestamptz := clock_timestamp() - interval '1 second';
+BEGIN
+    IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
+        -- There is no later snapshot here.
+        RETURN (SELECT f.at FROM forge_private.claim_floor f);
+    END IF;
+    PERFORM pg_stat_clear_snapshot();
+    bound := least(bound, (SELECT min(s.xact_start) FROM pg_stat_activity s
+        WHERE s.datname = current_database() AND s.pid <> pg_backend_pid()));
     INSERT INTO forge_private.claim_floor (at)
-    SELECT least(
-        clock_timestamp() - interval '1 second',
-        (SELECT min(s.xact_start) FROM pg_stat_activity s WHERE s.datname = current_database() AND s.pid <> pg_backend_pid()),
-        (SELECT min(c.at) FROM forge_private.claim c
-         WHERE c.at >= coalesce((SELECT f.at FROM forge_private.claim_floor f), '-infinity')
-           AND NOT EXISTS (SELECT FROM forge_private.lease_event e WHERE e.lease = c.lease AND e.kind IN (2, 3))))
+    SELECT least(bound, (SELECT min(c.at) FROM forge_private.claim c
+        WHERE c.at >= coalesce((SELECT f.at FROM forge_private.claim_floor f), '-infinity')
+          AND NOT EXISTS (SELECT FROM forge_private.lease_event e WHERE e.lease = c.lease AND e.kind IN (2, 3))))
     ON CONFLICT (singleton) DO UPDATE SET at = greatest(claim_floor.at, EXCLUDED.at)
-    RETURNING at
+    RETURNING at INTO bound;
+    RETURN bound;
+END
 $$;
 
 COMMENT ON FUNCTION forge_private.raise_claim_floor() IS 'Moves up the instant before which every claim is closed';
@@ -72,6 +82,32 @@ $$;
 
 COMMENT ON FUNCTION forge_private.day_has_ended(regclass) IS 'Whether every entry of a day table has ended';
 
+CREATE FUNCTION forge_private.requeue(id uuid) RETURNS boolean
+    LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'forge_requeue';
+COMMENT ON FUNCTION forge_private.requeue(uuid) IS 'A job that waits in a lane waits there as a new entry; false when it does not';
+
+-- A few jobs that still wait would keep a whole day: they move to today, behind what waits there. What somebody has
+-- claimed stays, and many stay together.
+CREATE FUNCTION forge_private.move_stragglers(relation regclass) RETURNS int
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    few CONSTANT int := 1000;
+    ids uuid[];
+BEGIN
+    EXECUTE format('SELECT array_agg(u.id) FROM (SELECT e.id FROM %s e WHERE NOT EXISTS (
+        SELECT FROM forge_private.attempt a WHERE a.id = e.id AND a.seq = e.seq) LIMIT %s) u', relation, few + 1) INTO ids;
+    IF cardinality(ids) > few THEN
+        RETURN 0;
+    END IF;
+    RETURN (SELECT count(*) FROM unnest(ids) i WHERE forge_private.requeue(i));
+EXCEPTION WHEN SQLSTATE 'ZF007' OR lock_not_available THEN
+    RETURN 0;
+END
+$$;
+COMMENT ON FUNCTION forge_private.move_stragglers(regclass) IS 'Moves the last waiting entries of a day table to today; how many';
+
+-- Day tables live as long as the longest retention of all kinds; the views hide what is past its own kind's.
 CREATE FUNCTION forge_private.maintain() RETURNS jsonb
     LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -81,12 +117,16 @@ DECLARE
     horizon date := ((clock_timestamp() - keep) AT TIME ZONE 'UTC')::date;
     floor_at timestamptz;
     dropped int := 0;
+    moved int := 0;
     d record;
 BEGIN
     PERFORM forge_private.make_day(today), forge_private.make_day(today + 1);
     floor_at := forge_private.raise_claim_floor();
     FOR d IN SELECT * FROM forge_private.days('entry') WHERE day < horizon LOOP
-        IF forge_private.day_has_ended(d.relation) AND forge_private.drop_day(d.relation) THEN
+        IF NOT forge_private.day_has_ended(d.relation) THEN
+            -- Dropped in the next round, when the move has committed.
+            moved := moved + forge_private.move_stragglers(d.relation);
+        ELSIF forge_private.drop_day(d.relation) THEN
             dropped := dropped + 1;
         END IF;
     END LOOP;
@@ -104,10 +144,11 @@ BEGIN
         SELECT lane, max(no) AS newest FROM forge_private.frontier GROUP BY lane) n
     WHERE f.lane = n.lane AND f.no < n.newest;
     DELETE FROM forge_private.idempotency_key i WHERE i.expires_at < now();
+    DELETE FROM forge_private.rate_bucket b WHERE b.expires_at < now();
     DELETE FROM forge_private.progress p WHERE p.at < clock_timestamp() - keep;
     DELETE FROM forge_private.cancel_request r WHERE r.at < clock_timestamp() - interval '1 day';
     PERFORM forge_private.maintain_schedules();
-    RETURN jsonb_build_object('dropped', dropped, 'claim_floor', floor_at);
+    RETURN jsonb_build_object('dropped', dropped, 'moved', moved, 'claim_floor', floor_at);
 END
 $$;
 

@@ -110,8 +110,9 @@ CREATE TABLE forge_private.idempotency_key (digest bytea PRIMARY KEY, id uuid NO
 CREATE INDEX idempotency_key_expiry ON forge_private.idempotency_key (expires_at);
 CREATE TABLE forge_private.cancel_request (id uuid PRIMARY KEY, node uuid, at timestamptz NOT NULL);
 CREATE TABLE forge_private.progress (id uuid PRIMARY KEY, percent real, message text, at timestamptz NOT NULL);
--- Token buckets when there is no shared memory: GCRA's theoretical arrival time in microseconds.
-CREATE TABLE forge_private.rate_bucket (key bigint PRIMARY KEY, tat bigint NOT NULL);
+-- Sliding windows of rate limits when there is no shared memory: what each slice of the last period let through.
+CREATE TABLE forge_private.rate_bucket (key bigint PRIMARY KEY, slices bytea NOT NULL, expires_at timestamptz NOT NULL);
+CREATE INDEX rate_bucket_expiry ON forge_private.rate_bucket (expires_at);
 -- Every claim before this instant is closed or revoked.
 CREATE TABLE forge_private.claim_floor (singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton), at timestamptz NOT NULL);
 
@@ -137,7 +138,9 @@ DECLARE
 BEGIN
     PERFORM pg_advisory_xact_lock(x'F06E'::int, 1);
     FOREACH parent IN ARRAY ARRAY['entry', 'claim', 'lease_event', 'attempt'] LOOP
-        CONTINUE WHEN to_regclass('forge_private.' || parent || suffix) IS NOT NULL;
+        -- By a query: a look-up by name could answer from before the lock was there.
+        CONTINUE WHEN EXISTS (SELECT FROM pg_class c
+            WHERE c.relnamespace = 'forge_private'::regnamespace AND c.relname = parent || suffix);
         made := true;
         EXECUTE format('CREATE TABLE forge_private.%I () INHERITS (forge_private.%I)', parent || suffix, parent);
         CASE parent
@@ -223,13 +226,17 @@ CREATE FUNCTION forge_private.purge_lane(lane int) RETURNS bigint
 
 CREATE FUNCTION forge.retry(id uuid) RETURNS boolean
     LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-    AS 'SELECT EXISTS (SELECT FROM forge_private.resume_now(ARRAY[retry.id]))';
+AS $$
+    SELECT forge_private.check_present('id', retry.id::text);
+    SELECT EXISTS (SELECT FROM forge_private.resume_now(ARRAY[retry.id]))
+$$;
 COMMENT ON FUNCTION forge.retry(uuid) IS
     'Makes a dead, delayed or retrying job ready now; a dead one starts over. False when it is none of these';
 
 CREATE FUNCTION forge.discard(id uuid) RETURNS boolean
     LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
+    SELECT forge_private.check_present('id', discard.id::text);
     SELECT CASE WHEN EXISTS (SELECT FROM forge_private.deferred d WHERE d.id = discard.id) OR EXISTS (
             SELECT FROM forge_private.entry e WHERE e.id = discard.id AND NOT EXISTS (
                 SELECT FROM forge_private.attempt a WHERE a.id = e.id AND a.seq = e.seq)

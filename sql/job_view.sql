@@ -29,16 +29,22 @@ FROM (
 ) j
 JOIN forge_private.channel c ON c.id = (CASE WHEN j.lane < 0 THEN ~j.lane ELSE j.lane END) >> 3
 JOIN forge_private.job_kind k ON k.id = c.kind_id
-LEFT JOIN forge_private.progress p ON p.id = j.id;
-COMMENT ON VIEW forge.jobs IS 'Every job that retention has kept, with its state';
+LEFT JOIN forge_private.progress p ON p.id = j.id
+WHERE j.state NOT IN ('completed', 'cancelled') OR j.finished_at > now() - k.retention;
+COMMENT ON VIEW forge.jobs IS
+    'Every job with its state; completed and cancelled ones until their kind''s retention after they finished';
 
 CREATE VIEW forge.job_attempts AS
 SELECT a.id AS job_id, a.attempt::int, a.node AS node_id, a.started_at, a.finished_at,
     CASE a.outcome WHEN 1 THEN 'completed' WHEN 2 THEN 'cancelled' WHEN 10 THEN 'failed' WHEN 11 THEN 'released'
         WHEN 12 THEN 'snoozed' ELSE 'lost' END AS outcome, a.error, a.worker
 FROM forge_private.attempt a
-WHERE a.started_at IS NOT NULL AND a.outcome IN (1, 2, 10, 11, 12, 13);
-COMMENT ON VIEW forge.job_attempts IS 'What became of every attempt at a job';
+JOIN forge_private.channel c ON c.id = (CASE WHEN a.lane < 0 THEN ~a.lane ELSE a.lane END) >> 3
+JOIN forge_private.job_kind k ON k.id = c.kind_id
+WHERE a.started_at IS NOT NULL AND a.outcome IN (1, 2, 10, 11, 12, 13)
+  AND NOT EXISTS (SELECT FROM forge_private.attempt f
+      WHERE f.id = a.id AND f.outcome < 10 AND f.finished_at <= now() - k.retention);
+COMMENT ON VIEW forge.job_attempts IS 'What became of every attempt at the jobs that forge.jobs shows';
 
 CREATE FUNCTION forge_private.lane_counts()
     RETURNS TABLE(lane int, ready bigint, running bigint, scheduled bigint, retrying bigint, dead bigint, enqueued bigint,

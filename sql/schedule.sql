@@ -122,6 +122,7 @@ CREATE FUNCTION forge.unschedule(name text) RETURNS boolean
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+    PERFORM forge_private.check_present('name', name);
     DELETE FROM forge_private.schedule s WHERE s.name = unschedule.name;
     RETURN FOUND;
 END

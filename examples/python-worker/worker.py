@@ -44,6 +44,14 @@ CHANNEL_OPTIONS = [
 ]
 
 
+def say(word):
+    """Tells whoever started this worker, who may have stopped listening: that is no reason to stop working."""
+    try:
+        print(word, flush=True)
+    except OSError as error:
+        log.debug("nobody reads stdout: %s", error)
+
+
 class Session:
     """One stream to one node. Answers of jobs that outlive it are dropped: those jobs run again elsewhere."""
 
@@ -84,7 +92,7 @@ class Session:
         if what == "registered":
             self.registered.set()
             log.info("registered with node %s", response.registered.node_id)
-            print("ready", flush=True)
+            say("ready")
         elif what == "job":
             cancelled = threading.Event()
             with self.lock:

@@ -22,5 +22,5 @@ pub use error::{Code, Status};
 pub use handler::Handler;
 pub use invalid::Invalid;
 pub use job::{Priority, State};
-pub use rate::{Rate, Scope};
+pub use rate::{Rate, Scope, Window};
 pub use schedule::{Schedule, Zone};

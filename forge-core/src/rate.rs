@@ -1,12 +1,4 @@
-//! Rate limits: `100/minute per user`, and the arithmetic that decides who may go.
-//!
-//! Invariants of [`Rate::gcra`]: integers only and no drift, so that the same calls give the same answers
-//! on every node and after any number of steps; between any two moments `a` and `b` at most
-//! `limit + limit·(b−a)/period + 1` are granted; a request that was told to retry after `t` is granted one
-//! when it comes back after `t` and nobody else came.
-//!
-//! The crate governor is not used: its state is private to a process, while a limit here is one number in
-//! the database's shared memory that all nodes and backends read and write.
+//! Rate limits: `100/minute per user`, and the window that decides who may go ([`Window`]).
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,6 +6,10 @@ use std::time::Duration;
 
 use crate::duration;
 use crate::invalid::Invalid;
+
+pub mod window;
+
+pub use window::Window;
 
 /// Longest text read, in bytes.
 const MAX_TEXT: usize = 128;
@@ -56,7 +52,7 @@ impl Scope {
     }
 }
 
-/// At most `limit` per `period`, in one go or spread.
+/// At most `limit` in any interval of one `period`, in one go or spread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
     /// How many; at least 1, at most one per microsecond of the period.
@@ -65,17 +61,6 @@ pub struct Rate {
     pub period: Duration,
     /// What shares the budget; `None` when the text does not say and the place it is used in decides.
     pub scope: Option<Scope>,
-}
-
-/// The answer of [`Rate::gcra`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Grant {
-    /// How many of those wanted may go now.
-    pub granted: u32,
-    /// The state to keep.
-    pub new_tat_us: i64,
-    /// 0 when all were granted; otherwise in how many microseconds the next one may go.
-    pub retry_after_us: i64,
 }
 
 impl Rate {
@@ -105,59 +90,9 @@ impl Rate {
         Ok(rate)
     }
 
-    /// One step of the generic cell rate algorithm with a burst of `limit`.
-    ///
-    /// `state_tat_us` is the theoretical arrival time kept from the last step, in microseconds of any
-    /// epoch (`i64::MIN` at first: the full burst is there); `now_us` is the time in the same epoch;
-    /// `want` is how many would like to go.
-    ///
-    /// The textbook form adds `period / limit` for each one let through; in microseconds that has a
-    /// remainder, and rounding it thousands of times changes the rate. Here times are positions on the
-    /// grid of instants `⌈n·period/limit⌉`, the moments at which the n-th token since the epoch appears;
-    /// the state is always such an instant, so converting it to `n` and back loses nothing.
-    ///
-    /// A clock that steps back, or a limit lowered meanwhile, delays at most one period: a state further
-    /// ahead than that is cut to it.
-    pub fn gcra(&self, state_tat_us: i64, now_us: i64, want: u32) -> Grant {
-        let limit = i128::from(self.limit);
-        let now = self.tokens_at(now_us);
-        // A state in the past means the burst is whole again; one past a full debt cannot be right.
-        let spent = self.tokens_at(state_tat_us).clamp(now, now + limit);
-        let free = now + limit - spent;
-        let granted = free.min(i128::from(want));
-        let spent = spent + granted;
-        let next_token_us = self.instant_of(spent + 1 - limit);
-        Grant {
-            // At most `want`, a u32.
-            granted: granted as u32,
-            new_tat_us: if granted == 0 {
-                state_tat_us
-            } else {
-                self.instant_of(spent)
-            },
-            retry_after_us: if granted < i128::from(want) {
-                next_token_us.saturating_sub(now_us)
-            } else {
-                0
-            },
-        }
-    }
-
-    fn period_us(&self) -> i64 {
+    /// The period in microseconds.
+    pub fn period_us(&self) -> i64 {
         duration::as_micros(self.period)
-    }
-
-    /// How many tokens have appeared from the epoch until `at_us`.
-    fn tokens_at(&self, at_us: i64) -> i128 {
-        (i128::from(at_us) * i128::from(self.limit)).div_euclid(i128::from(self.period_us()))
-    }
-
-    /// The first microsecond at which `tokens` have appeared.
-    fn instant_of(&self, tokens: i128) -> i64 {
-        let limit = i128::from(self.limit);
-        let scaled = tokens * i128::from(self.period_us());
-        let ceiling = scaled.div_euclid(limit) + i128::from(scaled.rem_euclid(limit) != 0);
-        ceiling.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64
     }
 }
 

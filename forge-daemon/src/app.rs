@@ -96,25 +96,30 @@ impl Builder {
     async fn until_stopped(self) -> Result<(), Error> {
         let mut signals = signal::Signals::new();
         let mut node = self.start().await?;
-        let asked = node.context().asked.clone();
+        let context = node.context().clone();
+        if context.config.uses_tls() {
+            signals.take_hang_up();
+        }
+        let reload = || context.reload();
+        let asked = context.asked.clone();
         let outcome = tokio::select! {
             () = asked.cancelled() => {
                 tracing::info!("asked to drain; stopping");
                 Ok(())
             }
-            name = signals.next() => {
+            name = signals.next(reload) => {
                 tracing::info!(signal = name, "stopping; another signal forces");
                 Ok(())
             }
             failed = node.failed() => Err(failed),
         };
-        let force = node.context().force.clone();
+        let force = context.force.clone();
         let stop = node.stop();
         tokio::pin!(stop);
         loop {
             tokio::select! {
                 () = &mut stop => return outcome,
-                name = signals.next() => {
+                name = signals.next(reload) => {
                     tracing::warn!(signal = name, "forced: not waiting for what still runs");
                     force.cancel();
                 }

@@ -10,6 +10,7 @@ pub mod duration;
 pub mod load;
 pub mod log;
 pub mod net;
+pub mod network;
 pub mod node;
 pub mod outbound;
 pub mod scheduler;
@@ -32,7 +33,8 @@ pub use database::Database;
 pub use duration::Span;
 pub use log::{Format, Log};
 pub use mistake::{Mistake, Mistakes, Source};
-pub use net::{Grpc, Hooks, Http};
+pub use net::{ForwardedHeader, Grpc, Hooks, Http};
+pub use network::Network;
 pub use node::{Node, Role};
 pub use outbound::Outbound;
 pub use scheduler::Scheduler;
@@ -67,4 +69,11 @@ pub struct Config {
     pub hooks: Hooks,
     /// What is logged and how.
     pub log: Log,
+}
+
+impl Config {
+    /// Whether a door of this node is encrypted.
+    pub fn uses_tls(&self) -> bool {
+        self.http.tls_certificate.is_some() || self.grpc.tls_certificate.is_some()
+    }
 }

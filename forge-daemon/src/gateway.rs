@@ -8,7 +8,10 @@ mod auth;
 mod body;
 mod cache;
 mod call;
+mod compress;
+mod cors;
 mod denials;
+mod doorway;
 mod guard;
 mod health;
 mod hooks;
@@ -17,8 +20,11 @@ mod jobs;
 pub(crate) mod jwt;
 pub mod openapi;
 mod origin;
+mod pace;
 pub mod problem;
+pub mod proxy;
 mod route;
+mod screen;
 mod server;
 mod stall;
 mod trace;
@@ -42,9 +48,16 @@ use tokio_util::sync::CancellationToken;
 
 use self::{
     body::Limits, cache::Cache, denials::Denials, guard::RequestId, health::Pulse,
-    hooks::Registration, identity::Identities, problem::Problem,
+    hooks::Registration, identity::Identities, problem::Problem, proxy::ClientIp, server::Server,
 };
-use crate::{app::Context, config::Role, db::Wakeup, executor::Executor, observe::Gauges};
+use crate::{
+    app::Context,
+    config::{Http, Role},
+    db::Wakeup,
+    executor::Executor,
+    observe::Gauges,
+    tls::Certificates,
+};
 
 pub(crate) use self::{
     answer::{patience, problem as call_problem},
@@ -74,7 +87,7 @@ impl Door {
             identities,
             denials: Denials::spawn(context),
             webhooks: Cache::new(REMEMBERED_WEBHOOKS),
-            pulse: Pulse::default(),
+            pulse: Pulse::new(&context.db),
             gauges: Gauges::default(),
             permits: Semaphore::new(http.max_requests),
             in_progress: watch::Sender::new(0),
@@ -104,18 +117,21 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Starts serving on `listener`. Without the gateway role only health and metrics are served.
-    pub fn spawn(
+    /// Starts serving on `listener`, encrypted with `certificates`. Without the gateway role only health and metrics are
+    /// served.
+    pub(crate) fn spawn(
         context: &Context,
         listener: TcpListener,
+        certificates: Option<Certificates>,
         executor: Executor,
         identities: Arc<Identities>,
     ) -> Self {
         let door = Arc::new(Door::new(context, executor, identities));
-        let router = router(door.clone());
         let config = context.config.http.clone();
+        let router = around(router(door.clone()), &config);
+        let drain = context.drain.clone();
         context.tasks.spawn("http", |token| {
-            server::serve(listener, router, config, token)
+            Server::new(router, config, certificates, drain, token).serve(listener)
         });
         let forgetting = door.clone();
         context
@@ -182,8 +198,21 @@ fn request_id(parts: &Parts) -> Option<String> {
 
 /// The client's address, as far as it is known.
 fn client_address(parts: &Parts) -> Option<String> {
-    let _ = parts;
-    None
+    let ClientIp(ip) = parts.extensions.get()?;
+    Some(ip.to_string())
+}
+
+/// What answers pass on their way out, after the guard.
+fn around(mut router: Router, config: &Http) -> Router {
+    if config.compression {
+        router = router
+            .layer(compress::layer())
+            .layer(middleware::map_response(compress::weaken_etag));
+    }
+    match cors::layer(config) {
+        Some(cors) => router.layer(cors),
+        None => router,
+    }
 }
 
 async fn unknown_path(request: Request) -> Problem {

@@ -5,6 +5,7 @@
 
 mod convert;
 mod credential;
+mod door;
 mod gateway;
 mod server;
 mod session;
@@ -25,14 +26,16 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 
 use crate::{
-    app::Context, config::Role, executor::Executor, gateway::identity::Identities, worker::Worker,
+    app::Context, config::Role, executor::Executor, gateway::identity::Identities,
+    tls::Certificates, worker::Worker,
 };
 use credential::Credentials;
 
-/// Serves the gRPC services on `listener` until the node stops.
-pub fn serve(
+/// Serves the gRPC services on `listener`, encrypted with `certificates`, until the node stops.
+pub(crate) fn serve(
     context: &Context,
     listener: TcpListener,
+    certificates: Option<Certificates>,
     worker: Option<&Worker>,
     executor: Executor,
     identities: Arc<Identities>,
@@ -46,9 +49,10 @@ pub fn serve(
         .config
         .node
         .has(Role::Gateway)
-        .then(|| gateway::GatewayService::new(context, credentials, executor).into_server(limit));
+        .then(|| gateway::GatewayService::new(context, credentials).into_server(limit));
+    let connections = door::open(context, listener, certificates);
     let context = context.clone();
     context.clone().tasks.spawn("grpc", |stop| {
-        server::serve(context, listener, work, jobs, stop)
+        server::serve(context, connections, work, jobs, stop)
     });
 }

@@ -33,6 +33,7 @@ pub mod grpc;
 pub mod observe;
 pub mod scheduler;
 pub mod service;
+mod tls;
 pub mod worker;
 
 pub use app::{Builder, Context, Failure, Forge, Job, Phase};

@@ -14,6 +14,7 @@ pub mod lease;
 pub mod member;
 pub mod recover;
 pub mod rescue;
+pub mod restore;
 pub mod run_sql;
 pub mod running;
 
@@ -70,12 +71,16 @@ pub fn instant_of(id: &uuid::Uuid) -> i64 {
     ms * 1000 - EPOCH_US
 }
 
-/// The instant an interval from now, microseconds since 2000; ZF002 when the interval is negative.
+/// Longest time that anything may be put off, years.
+const LONGEST_YEARS: i64 = 100;
+
+/// The instant an interval from now, microseconds since 2000; ZF002 when the interval is negative or over a century.
 pub fn deadline(interval: Option<pg_sys::Datum>, name: &str, default_us: i64) -> i64 {
     let at = now();
     let Some(interval) = interval else {
         return at + default_us;
     };
+    check_length(interval, name);
     let then = unsafe {
         pg_sys::OidFunctionCall2Coll(
             pg_sys::Oid::from_u32(1189), // timestamptz + interval
@@ -92,4 +97,32 @@ pub fn deadline(interval: Option<pg_sys::Datum>, name: &str, default_us: i64) ->
         );
     }
     then
+}
+
+/// [`deadline`] of something that lasts: ZF002 for no time at all, too.
+pub fn end_of(interval: Option<pg_sys::Datum>, name: &str, default_us: i64) -> i64 {
+    let end = deadline(interval, name, default_us);
+    if end <= now() {
+        crate::error::invalid(
+            format!("{name} is over as soon as it begins"),
+            format!("Pass a {name} of some seconds."),
+        );
+    }
+    end
+}
+
+/// Postgres names neither value nor argument when a sum is out of range.
+fn check_length(interval: pg_sys::Datum, name: &str) {
+    // SAFETY: the argument is declared an interval.
+    let interval = unsafe { *interval.cast_mut_ptr::<pg_sys::Interval>() };
+    // Four years have 1461 days.
+    let days =
+        i64::from(interval.month) * 1461 / 48 + i64::from(interval.day) + interval.time / DAY_US;
+    let years = days * 4 / 1461;
+    if years.abs() > LONGEST_YEARS {
+        crate::error::invalid(
+            format!("{name} of {years} years is out of range"),
+            format!("Pass a {name} of at most {LONGEST_YEARS} years."),
+        );
+    }
 }

@@ -67,6 +67,7 @@ sql_function!(
     pg_finfo_forge_purge_lane,
     job::cancel::purge_lane
 );
+sql_function!(forge_requeue, pg_finfo_forge_requeue, job::cancel::requeue);
 sql_function!(
     forge_resume_now,
     pg_finfo_forge_resume_now,

@@ -87,7 +87,11 @@ pub fn request(
     parse(&raw).with_context(|| format!("{method} {path} at {address}"))
 }
 
-fn parse(raw: &[u8]) -> Result<Answer> {
+/// Reads an answer as received.
+///
+/// # Errors
+/// When it is no HTTP.
+pub fn parse(raw: &[u8]) -> Result<Answer> {
     let split = raw
         .windows(4)
         .position(|w| w == b"\r\n\r\n")

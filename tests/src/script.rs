@@ -1,5 +1,11 @@
 //! The extension's SQL files: `sql/INSTALL_ORDER` concatenated into `forge--VERSION.sql`, the
-//! control file and the upgrade scripts.
+//! control file, the install scripts of released versions and the upgrade scripts.
+//!
+//! The version under way has neither of its scripts written down: both are put together from the files
+//! of `sql/` whenever they are needed, until [`release`] keeps them.
+
+pub mod statement;
+pub mod upgrade;
 
 use std::{
     fs,
@@ -83,21 +89,97 @@ pub fn extension_files() -> Result<Vec<ExtensionFile>> {
             text: install_script()?,
         },
     ];
-    let upgrades = dir.join("upgrade");
-    if upgrades.is_dir() {
-        for entry in fs::read_dir(&upgrades)? {
-            let path = entry?.path();
-            let name = path
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned();
-            if name.starts_with("forge--") && name.ends_with(".sql") {
-                files.push(ExtensionFile {
-                    name,
-                    text: read(&path)?,
-                });
-            }
+    let install = files[1].name.clone();
+    let versions = kept(&dir.join("version"))?;
+    let is_released = versions.iter().any(|file| file.name == install);
+    files.extend(versions.into_iter().filter(|file| file.name != install));
+    files.extend(kept(&dir.join("upgrade"))?);
+    if let Some(newest) = released()?.last().filter(|_| !is_released) {
+        let upgrade = compose_upgrade(newest)?;
+        files.retain(|file| file.name != upgrade.name);
+        files.push(upgrade);
+    }
+    Ok(files)
+}
+
+/// Versions whose install scripts are kept, oldest first; without the one under way.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub fn released() -> Result<Vec<String>> {
+    let current = version()?;
+    let mut versions: Vec<String> = kept(&sql_dir().join("version"))?
+        .into_iter()
+        .filter_map(|file| {
+            let version = file.name.strip_prefix("forge--")?.strip_suffix(".sql")?;
+            (version != current).then(|| version.to_owned())
+        })
+        .collect();
+    versions.sort_by_key(|version| numbers(version));
+    Ok(versions)
+}
+
+fn numbers(version: &str) -> Vec<u32> {
+    version.split('.').map(|n| n.parse().unwrap_or(0)).collect()
+}
+
+/// The script from the newest released version to the one under way.
+fn compose_upgrade(newest: &str) -> Result<ExtensionFile> {
+    let dir = sql_dir();
+    let name = format!("forge--{newest}--{}.sql", version()?);
+    let by_hand = dir.join("upgrade").join(&name);
+    let by_hand = if by_hand.is_file() {
+        read(&by_hand)?
+    } else {
+        String::new()
+    };
+    let released = read(&dir.join("version").join(format!("forge--{newest}.sql")))?;
+    let grants = read(&dir.join("grants.sql"))?;
+    let text = upgrade::compose(&released, &install_script()?, &grants, &by_hand);
+    Ok(ExtensionFile { name, text })
+}
+
+/// Keeps both scripts of the version under way, which is released with this; answers where.
+///
+/// # Errors
+/// When it is released already, or a file cannot be written.
+pub fn release() -> Result<Vec<PathBuf>> {
+    let (dir, version) = (sql_dir(), version()?);
+    let install = dir.join("version").join(format!("forge--{version}.sql"));
+    ensure!(
+        !install.exists(),
+        "{} is there: raise default_version in sql/forge.control, and version in Cargo.toml, first",
+        install.display()
+    );
+    let mut written = Vec::new();
+    if let Some(newest) = released()?.last() {
+        let upgrade = compose_upgrade(newest)?;
+        written.push(dir.join("upgrade").join(upgrade.name));
+        fs::write(&written[0], upgrade.text)?;
+    }
+    fs::write(&install, install_script()?)?;
+    written.push(install);
+    Ok(written)
+}
+
+/// The scripts in a folder.
+fn kept(folder: &Path) -> Result<Vec<ExtensionFile>> {
+    let mut files = Vec::new();
+    if !folder.is_dir() {
+        return Ok(files);
+    }
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        if name.starts_with("forge--") && name.ends_with(".sql") {
+            files.push(ExtensionFile {
+                name,
+                text: read(&path)?,
+            });
         }
     }
     Ok(files)

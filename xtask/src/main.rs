@@ -47,6 +47,8 @@ enum Task {
     BuildExt(Extension),
     /// Build the extension and install it into this machine's PostgreSQL.
     InstallExt(Extension),
+    /// Keep the SQL scripts of the version under way, which is released with this.
+    ReleaseSql,
 }
 
 /// Which build of the extension.
@@ -69,6 +71,7 @@ fn main() -> ExitCode {
         Task::Bench(options) => bench::run(&options),
         Task::BuildExt(extension) => build_ext(extension).map(|()| 0),
         Task::InstallExt(extension) => install_ext(extension).map(|()| 0),
+        Task::ReleaseSql => release_sql().map(|()| 0),
     };
     match done {
         Ok(code) => ExitCode::from(code),
@@ -84,6 +87,13 @@ fn build_ext(extension: Extension) -> Result<()> {
         "{}",
         build::extension(extension.pg_major, extension.release)?.display()
     );
+    Ok(())
+}
+
+fn release_sql() -> Result<()> {
+    for path in forge_tests::script::release()? {
+        println!("{}", path.display());
+    }
     Ok(())
 }
 

@@ -51,6 +51,8 @@ pub struct Context {
     pub drain: CancellationToken,
     /// Second stop signal: give up waiting; what still runs is returned or left to rescue.
     pub force: CancellationToken,
+    /// Told when files should be read anew, as SIGHUP asks.
+    pub(super) reload: Arc<watch::Sender<()>>,
     /// Set when someone asked this node to drain and end, as SIGTERM does.
     pub(super) asked: CancellationToken,
     pub(super) phase: Arc<watch::Sender<Phase>>,
@@ -70,6 +72,11 @@ impl Context {
     /// Asks the node to drain and end, as SIGTERM does.
     pub fn request_drain(&self) {
         self.asked.cancel();
+    }
+
+    /// Reads certificates anew, as SIGHUP does; also done when their files change.
+    pub fn reload(&self) {
+        self.reload.send_replace(());
     }
 
     /// The address others reach this node's HTTP door at.
@@ -104,6 +111,7 @@ impl Context {
             tasks: Tasks::new(),
             drain: CancellationToken::new(),
             force: CancellationToken::new(),
+            reload: Arc::new(watch::Sender::new(())),
             asked: CancellationToken::new(),
             phase: Arc::new(watch::Sender::new(Phase::Active)),
         }

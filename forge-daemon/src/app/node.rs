@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Addresses, Context, Natives, Phase};
 use crate::{
     cluster::Cluster,
-    config::{Config, Role},
+    config::{Config, Mistake, Mistakes, Role},
     db::{Db, Listener, Wakeups},
     error::Error,
     executor::Executor,
@@ -16,6 +16,7 @@ use crate::{
     grpc, observe,
     scheduler::{self, Scheduler},
     service::Tasks,
+    tls::{Certificates, Files},
     worker::Worker,
 };
 
@@ -29,6 +30,14 @@ struct Parts {
     cluster: Cluster,
     worker: Option<Worker>,
     scheduler: Option<Scheduler>,
+}
+
+/// The gRPC door to be.
+struct Rpc {
+    listener: TcpListener,
+    certificates: Option<Certificates>,
+    executor: Executor,
+    identities: Arc<Identities>,
 }
 
 /// How far joining is.
@@ -54,6 +63,10 @@ pub struct Running {
 /// Opens the doors and begins to join; returns at once, the database may come later.
 pub(super) async fn start(config: Config, natives: Natives) -> Result<Running, Error> {
     config.check()?;
+    let http_files = Files::of_http(&config.http).map_err(one)?;
+    let grpc_files = Files::of_grpc(&config.grpc).map_err(one)?;
+    let http_certificates = http_files.map(Certificates::load).transpose()?;
+    let grpc_certificates = grpc_files.map(Certificates::load).transpose()?;
     let wrong_url =
         |message: String| Error::Config(crate::config::Mistakes::one("database.url", message));
     let db = Db::new(&config.database).map_err(wrong_url)?;
@@ -79,6 +92,7 @@ pub(super) async fn start(config: Config, natives: Natives) -> Result<Running, E
         tasks: Tasks::new(),
         drain: CancellationToken::new(),
         force: CancellationToken::new(),
+        reload: Arc::new(watch::Sender::new(())),
         asked: CancellationToken::new(),
         phase: Arc::new(watch::Sender::new(Phase::Starting)),
     };
@@ -92,18 +106,34 @@ pub(super) async fn start(config: Config, natives: Natives) -> Result<Running, E
     observe::metrics::install();
     observe::metrics::spawn_upkeep(&context.tasks);
     listener.spawn(&context.tasks);
-    let identities = Identities::new(&context).map_err(|message| {
-        Error::Config(crate::config::Mistakes::one("auth.issuers", message))
-    })?;
+    for certificates in [&http_certificates, &grpc_certificates]
+        .into_iter()
+        .flatten()
+    {
+        certificates.follow(&context.tasks, context.reload.subscribe());
+    }
+    let identities = Identities::new(&context)
+        .map_err(|message| Error::Config(Mistakes::one("auth.issuers", message)))?;
     let identities = Arc::new(identities);
     identities.follow(&context);
     let executor = Executor::start(&context);
-    let gateway = Gateway::spawn(&context, http, executor.clone(), identities.clone());
+    let gateway = Gateway::spawn(
+        &context,
+        http,
+        http_certificates,
+        executor.clone(),
+        identities.clone(),
+    );
     let (settle, joining) = watch::channel(Joining::Pending);
     let shared = context.clone();
     context.tasks.spawn("start", |token| async move {
-        let doors = rpc.map(|rpc| (rpc, executor, identities));
-        let outcome = join(&shared, doors).await;
+        let rpc = rpc.map(|listener| Rpc {
+            listener,
+            certificates: grpc_certificates,
+            executor,
+            identities,
+        });
+        let outcome = join(&shared, rpc).await;
         // A drain that began meanwhile keeps its phase.
         shared.phase.send_if_modified(|phase| {
             let active = *phase == Phase::Starting && matches!(outcome, Joining::Done(_));
@@ -124,6 +154,10 @@ pub(super) async fn start(config: Config, natives: Natives) -> Result<Running, E
     })
 }
 
+fn one(mistake: Mistake) -> Mistakes {
+    Mistakes(vec![mistake])
+}
+
 async fn bind(section: &'static str, address: std::net::SocketAddr) -> Result<TcpListener, Error> {
     TcpListener::bind(address)
         .await
@@ -135,10 +169,7 @@ async fn bind(section: &'static str, address: std::net::SocketAddr) -> Result<Tc
 }
 
 /// Waits for the database and starts what needs it. Ends soon after a drain begins.
-async fn join(
-    context: &Context,
-    rpc: Option<(TcpListener, Executor, Arc<Identities>)>,
-) -> Joining {
+async fn join(context: &Context, rpc: Option<Rpc>) -> Joining {
     let Some(found) = context.db.wait_ready(&context.drain).await else {
         return Joining::Given;
     };
@@ -164,8 +195,15 @@ async fn join(
     let scheduler = node
         .has(Role::Scheduler)
         .then(|| scheduler::start(context, &cluster));
-    if let Some((listener, executor, identities)) = rpc {
-        grpc::serve(context, listener, worker.as_ref(), executor, identities);
+    if let Some(rpc) = rpc {
+        grpc::serve(
+            context,
+            rpc.listener,
+            rpc.certificates,
+            worker.as_ref(),
+            rpc.executor,
+            rpc.identities,
+        );
     }
     Joining::Done(Arc::new(Parts {
         cluster,

@@ -5,7 +5,12 @@ use super::{
     failure::Failure,
     table,
 };
-use crate::{config::Mistakes, db::Db, executor::{Error, Executor}, gateway::openapi};
+use crate::{
+    config::Mistakes,
+    db::Db,
+    executor::{Error, Executor},
+    gateway::openapi,
+};
 
 pub(super) async fn run(target: &Target, Codegen::Openapi: Codegen) -> Result<(), Failure> {
     let config = target.configuration()?;

@@ -100,7 +100,10 @@ fn failure(error: Error) -> Failure {
             Ok(error) => Failure::Database(error),
             Err(shared) => Failure::Refused(shared.to_string()),
         },
-        Error::ActionFailed { error: Some(ref said), .. } => Failure::Refused(format!("{error}: {said}")),
+        Error::ActionFailed {
+            error: Some(ref said),
+            ..
+        } => Failure::Refused(format!("{error}: {said}")),
         other => Failure::Refused(other.to_string()),
     }
 }

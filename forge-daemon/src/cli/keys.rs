@@ -43,11 +43,17 @@ pub(super) async fn run(target: &Target, what: Keys) -> Result<(), Failure> {
             encryption(&mut console, CREATE_ENCRYPTION, &create.name, "created").await
         }
         Keys::Create(create) => make(&mut console, &create).await,
-        Keys::Rotate { name, encryption: true } => {
-            encryption(&mut console, ROTATE_ENCRYPTION, &name, "rotated").await
-        }
-        Keys::Rotate { name, encryption: false } => {
-            let key = console.row("rotate_api_key", ROTATE, &[(&name, Type::TEXT)]).await?;
+        Keys::Rotate {
+            name,
+            encryption: true,
+        } => encryption(&mut console, ROTATE_ENCRYPTION, &name, "rotated").await,
+        Keys::Rotate {
+            name,
+            encryption: false,
+        } => {
+            let key = console
+                .row("rotate_api_key", ROTATE, &[(&name, Type::TEXT)])
+                .await?;
             if key.is_null() {
                 return Err(unknown(&name));
             }
@@ -55,7 +61,9 @@ pub(super) async fn run(target: &Target, what: Keys) -> Result<(), Failure> {
             Ok(())
         }
         Keys::Revoke { name } => {
-            let done = console.row("revoke_api_key", REVOKE, &[(&name, Type::TEXT)]).await?;
+            let done = console
+                .row("revoke_api_key", REVOKE, &[(&name, Type::TEXT)])
+                .await?;
             if done != true {
                 return Err(unknown(&name));
             }
@@ -72,7 +80,9 @@ pub(super) async fn run(target: &Target, what: Keys) -> Result<(), Failure> {
 async fn make(console: &mut Console, create: &CreateKey) -> Result<(), Failure> {
     let claims = Value::Object(object("claims", &create.claims)?).to_string();
     let scopes = (!create.scopes.is_empty()).then_some(&create.scopes);
-    let expires = create.expires_in.map(|span| format!("{} seconds", span.get().as_secs()));
+    let expires = create
+        .expires_in
+        .map(|span| format!("{} seconds", span.get().as_secs()));
     let key = console
         .row(
             "create_api_key",
@@ -96,7 +106,9 @@ async fn encryption(
     name: &str,
     participle: &str,
 ) -> Result<(), Failure> {
-    console.row("encryption_key", sql, &[(&name, Type::TEXT)]).await?;
+    console
+        .row("encryption_key", sql, &[(&name, Type::TEXT)])
+        .await?;
     if console.json {
         table::print_json(&json!({ "name": name, participle: true }));
     } else {

@@ -25,7 +25,10 @@ pub(super) async fn run(target: &Target, Token::Issue(issue): Token) -> Result<(
         session(target, &issue).await?
     } else {
         let config = target.configuration()?;
-        sign(choose(&config.auth.issuers, issue.issuer.as_deref())?, &issue)?
+        sign(
+            choose(&config.auth.issuers, issue.issuer.as_deref())?,
+            &issue,
+        )?
     };
     if target.json {
         table::print_json(&json!({ "token": token }));
@@ -81,7 +84,10 @@ fn sign(issuer: &Issuer, issue: &Issue) -> Result<String, Failure> {
         .unwrap_or(Duration::ZERO);
     let claims = claims(issuer, issue, now)?;
     let unusable = |error: jsonwebtoken::errors::Error| {
-        Failure::Refused(format!("issuer `{}`: the key cannot sign: {error}", issuer.issuer))
+        Failure::Refused(format!(
+            "issuer `{}`: the key cannot sign: {error}",
+            issuer.issuer
+        ))
     };
     let key = key(issuer).map_err(unusable)?.ok_or_else(|| {
         Failure::Refused(format!(
@@ -132,7 +138,11 @@ fn key(issuer: &Issuer) -> Result<Option<EncodingKey>, jsonwebtoken::errors::Err
     if let Some(secret) = &issuer.secret {
         return Ok(Some(EncodingKey::from_secret(secret.expose().as_bytes())));
     }
-    let Some(pem) = issuer.private_key.as_ref().map(|pem| pem.expose().as_bytes()) else {
+    let Some(pem) = issuer
+        .private_key
+        .as_ref()
+        .map(|pem| pem.expose().as_bytes())
+    else {
         return Ok(None);
     };
     let key = match issuer.algorithm {

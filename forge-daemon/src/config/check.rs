@@ -6,6 +6,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use tracing_subscriber::EnvFilter;
 
 use super::{Bytes, Config, Mistake, Mistakes, Secret, Source, Span};
+use crate::tls::Files;
 
 /// A node is declared dead this long after its last heartbeat (contract, section 4).
 const DEAD_AFTER: Duration = Duration::from_secs(15);
@@ -93,9 +94,15 @@ impl Config {
         rules.size("http.body_limit", http.body_limit);
         rules.size("hooks.body_limit", self.hooks.body_limit);
         rules.size("grpc.message_limit", grpc.message_limit);
+        rules.require(
+            (4096..=1 << 20).contains(&http.header_limit.get()),
+            "http.header_limit",
+            || format!("{} is out of range; from 4KiB to 1MiB", http.header_limit),
+        );
         for (field, span) in [
             ("http.request_timeout", http.request_timeout),
             ("http.header_timeout", http.header_timeout),
+            ("http.idle_timeout", http.idle_timeout),
             ("http.body_idle_timeout", http.body_idle_timeout),
             ("grpc.keepalive", grpc.keepalive),
             ("grpc.keepalive_timeout", grpc.keepalive_timeout),
@@ -115,6 +122,38 @@ impl Config {
         rules.count("http.max_connections", http.max_connections, 1, 1_000_000);
         rules.count("http.max_requests", http.max_requests, 1, 1_000_000);
         rules.count("grpc.max_workers", grpc.max_workers, 1, 1_000_000);
+        rules.count("grpc.max_connections", grpc.max_connections, 1, 1_000_000);
+        self.cors_rules(rules);
+        self.tls_rules(rules);
+    }
+
+    fn cors_rules(&self, rules: &mut Rules) {
+        let http = &self.http;
+        for origin in &http.cors_origins {
+            rules.require(is_origin(origin), "http.cors_origins", || {
+                format!("`{origin}` is no origin; write for example https://app.example.com, https://*.example.com or *")
+            });
+        }
+        let any = http.cors_origins.iter().any(|origin| origin == "*");
+        rules.require(
+            !(any && http.cors_credentials),
+            "http.cors_credentials",
+            || "not possible with origin `*`; name the origins that may send cookies".into(),
+        );
+    }
+
+    /// The files are read here, so that `config check` finds what would stop a start.
+    fn tls_rules(&self, rules: &mut Rules) {
+        let (http, grpc) = (&self.http, &self.grpc);
+        for mistake in [
+            Files::of_http(http).and_then(|files| files.map_or(Ok(()), |files| files.check())),
+            Files::of_grpc(grpc).and_then(|files| files.map_or(Ok(()), |files| files.check())),
+        ]
+        .into_iter()
+        .filter_map(Result::err)
+        {
+            rules.0.push(mistake);
+        }
     }
 
     fn worker_rules(&self, rules: &mut Rules) {
@@ -184,7 +223,10 @@ impl Config {
             rules.positive(field, span);
         }
         rules.require(is_word(&auth.cookie), "auth.cookie", || {
-            format!("`{}` is no cookie name; use 1 to 63 letters, digits, _ and -", auth.cookie)
+            format!(
+                "`{}` is no cookie name; use 1 to 63 letters, digits, _ and -",
+                auth.cookie
+            )
         });
         for origin in &auth.trusted_origins {
             rules.require(is_origin(origin), "auth.trusted_origins", || {
@@ -193,12 +235,19 @@ impl Config {
         }
         rules.size("cache.memory", self.cache.memory);
         for (index, issuer) in auth.issuers.iter().enumerate() {
-            let twice = auth.issuers[..index].iter().any(|known| known.issuer == issuer.issuer);
+            let twice = auth.issuers[..index]
+                .iter()
+                .any(|known| known.issuer == issuer.issuer);
             rules.require(!twice, "auth.issuers", || {
-                format!("`{}` is there twice; an issuer has one algorithm and one key set", issuer.issuer)
+                format!(
+                    "`{}` is there twice; an issuer has one algorithm and one key set",
+                    issuer.issuer
+                )
             });
             if let Err(message) = issuer.check() {
-                rules.require(false, "auth.issuers", || format!("issuer `{}`: {message}", issuer.issuer));
+                rules.require(false, "auth.issuers", || {
+                    format!("issuer `{}`: {message}", issuer.issuer)
+                });
             }
         }
     }
@@ -222,7 +271,10 @@ impl super::Issuer {
         };
         let count = given.iter().filter(|given| **given).count();
         if count != 1 || given[2] != self.algorithm.is_symmetric() {
-            return Err(format!("{:?} needs {wanted} and nothing else", self.algorithm));
+            return Err(format!(
+                "{:?} needs {wanted} and nothing else",
+                self.algorithm
+            ));
         }
         if let Some(secret) = &self.secret
             && secret.expose().len() < 32
@@ -231,7 +283,8 @@ impl super::Issuer {
         }
         if let Some(url) = &self.jwks_url {
             let parsed = url::Url::parse(url).ok();
-            if !parsed.is_some_and(|url| matches!(url.scheme(), "https" | "http") && url.has_host()) {
+            if !parsed.is_some_and(|url| matches!(url.scheme(), "https" | "http") && url.has_host())
+            {
                 return Err(format!("jwks_url `{url}` is no http or https URL"));
             }
         }
@@ -279,6 +332,17 @@ impl Rules {
     }
 }
 
+/// `*`, or scheme and host without a path; the host may begin with `*.`.
+fn is_origin(text: &str) -> bool {
+    let plain = text.replacen("://*.", "://", 1);
+    text == "*"
+        || url::Url::parse(&plain).is_ok_and(|url| {
+            !plain.contains('*')
+                && matches!(url.scheme(), "http" | "https")
+                && url.origin().ascii_serialization() == plain
+        })
+}
+
 fn is_word(text: &str) -> bool {
     (1..=63).contains(&text.len())
         && text
@@ -314,6 +378,11 @@ mod tests {
         config.node.heartbeat = Span::secs(9);
         config.scheduler.lease = Span::secs(2);
         config.http.credential_ttl = Span::secs(60);
+        config.http.cors_origins = vec!["*".into(), "app.example.com".into()];
+        config.http.cors_credentials = true;
+        config.http.tls_certificate = Some("cert.pem".into());
+        config.grpc.tls_certificate = Some("/nowhere/cert.pem".into());
+        config.grpc.tls_key = Some("/nowhere/key.pem".into());
         config.log.level = "info,=".into();
         config.outbound.signing_secret = Some(Secret::new("whsec_?"));
         let Mistakes(found) = config.check().unwrap_err();
@@ -323,9 +392,37 @@ mod tests {
             "scheduler.lease",
             "grpc.listen",
             "http.credential_ttl",
+            "http.cors_origins",
+            "http.cors_credentials",
+            "http.tls_key",
+            "grpc.tls_certificate",
             "outbound.signing_secret",
             "log.level",
         ];
         assert_eq!(fields, expected);
+    }
+
+    #[test]
+    fn origins_have_scheme_and_host_only() {
+        for good in [
+            "*",
+            "https://app.example.com",
+            "http://localhost:3000",
+            "https://*.example.com",
+        ] {
+            assert!(is_origin(good), "{good}");
+        }
+        for bad in [
+            "",
+            "app.example.com",
+            "https://app.example.com/",
+            "https://a.example.com/x",
+            "ftp://a.example.com",
+            "https://A.example.com",
+            "https://a.*.example.com",
+            "null",
+        ] {
+            assert!(!is_origin(bad), "{bad}");
+        }
     }
 }

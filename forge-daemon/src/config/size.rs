@@ -22,6 +22,11 @@ impl Bytes {
         Self(n << 20)
     }
 
+    /// `n` times 1,024 bytes.
+    pub const fn kib(n: u64) -> Self {
+        Self(n << 10)
+    }
+
     /// The number of bytes.
     pub fn get(self) -> usize {
         usize::try_from(self.0).unwrap_or(usize::MAX)

@@ -443,7 +443,9 @@ async fn run(
 }
 
 /// What a bracket came to: its first error, else the rows.
-fn bracket<E>((began, rows, committed): (Result<(), E>, Result<Vec<Row>, E>, Result<(), E>)) -> Result<Vec<Row>, E> {
+fn bracket<E>(
+    (began, rows, committed): (Result<(), E>, Result<Vec<Row>, E>, Result<(), E>),
+) -> Result<Vec<Row>, E> {
     began?;
     let rows = rows?;
     committed?;

@@ -224,7 +224,9 @@ impl Executor {
             let (first, outcome) = self
                 .inner
                 .flights
-                .join(key, || self.inner.clone().fly(function.clone(), order.clone(), ttl))
+                .join(key, || {
+                    self.inner.clone().fly(function.clone(), order.clone(), ttl)
+                })
                 .await;
             match outcome {
                 Ok(kept) if first || question.key(kept.key.mask()) == kept.key => {
@@ -237,7 +239,12 @@ impl Executor {
                 Ok(_) | Err(_) => {}
             }
         }
-        match self.inner.clone().fly(function.clone(), order.clone(), ttl).await {
+        match self
+            .inner
+            .clone()
+            .fly(function.clone(), order.clone(), ttl)
+            .await
+        {
             Ok(kept) => {
                 note(function, "miss");
                 Ok(Answer::Done(kept.reply.clone(), Freshness::New))
@@ -248,7 +255,11 @@ impl Executor {
     }
 
     /// An answer past its time is better than none.
-    fn outage(function: &Function, stale: Option<Arc<Kept>>, error: Error) -> Result<Answer, Error> {
+    fn outage(
+        function: &Function,
+        stale: Option<Arc<Kept>>,
+        error: Error,
+    ) -> Result<Answer, Error> {
         let Some(kept) = stale else {
             return Err(error);
         };
@@ -265,7 +276,10 @@ impl Executor {
         if order.later {
             return Ok(Answer::Accepted(job));
         }
-        let limit = function.timeout().unwrap_or(order.patience).min(order.patience);
+        let limit = function
+            .timeout()
+            .unwrap_or(order.patience)
+            .min(order.patience);
         let name = || order.name.clone();
         let Some(ended) = self.inner.desk.ending(job, limit).await else {
             return Err(Error::StillRunning { name: name(), job });
@@ -278,7 +292,9 @@ impl Executor {
                 error: ended.error,
             });
         }
-        let body = ended.result.map_or_else(|| "null".to_owned(), |result| result.get().to_owned());
+        let body = ended
+            .result
+            .map_or_else(|| "null".to_owned(), |result| result.get().to_owned());
         let reply = Reply {
             body: body.into(),
             ..Reply::default()
@@ -292,8 +308,11 @@ impl Inner {
     async fn fly(self: Arc<Self>, function: Arc<Function>, order: Order, ttl: Duration) -> Outcome {
         let born = Instant::now();
         let (reply, meta) = self.read(&function, &order).await?;
-        let question = Question::new(&function, &order.caller, &order.args).ok_or(Error::Strange)?;
-        Ok(self.memory.keep(&question, mask(meta.identity.as_deref()), reply, ttl, born))
+        let question =
+            Question::new(&function, &order.caller, &order.args).ok_or(Error::Strange)?;
+        Ok(self
+            .memory
+            .keep(&question, mask(meta.identity.as_deref()), reply, ttl, born))
     }
 
     /// A query: one statement, repeated once when the connection turned out to be dead.
@@ -333,12 +352,14 @@ impl Inner {
             };
             attempt += 1;
             let keyed = order.circumstances.idempotency_key.is_some();
-            let again = retry::is_conflict(error.sqlstate()) || (keyed && attempt == 1 && broke(&error));
+            let again =
+                retry::is_conflict(error.sqlstate()) || (keyed && attempt == 1 && broke(&error));
             let pause = retry::pause(attempt);
             if !again || attempt > retries || Instant::now() + pause >= deadline {
                 return Err(error);
             }
-            metrics::counter!("forge_function_retries_total", "function" => function.name.clone()).increment(1);
+            metrics::counter!("forge_function_retries_total", "function" => function.name.clone())
+                .increment(1);
             tokio::time::sleep(pause).await;
         }
     }
@@ -413,15 +434,16 @@ fn broke(error: &Error) -> bool {
 }
 
 fn reply(rows: &[Row]) -> Result<(Reply, Meta), Error> {
-    let strange = |what: String| {
-        Error::from(CALL.unexpected(what))
-    };
+    let strange = |what: String| Error::from(CALL.unexpected(what));
     let row = rows.first().ok_or_else(|| strange("no row".into()))?;
     let text = |column: usize| -> Result<Option<&str>, Error> {
-        row.try_get(column).map_err(|error| strange(error.to_string()))
+        row.try_get(column)
+            .map_err(|error| strange(error.to_string()))
     };
     let meta: Meta = match text(1)? {
-        Some(meta) => serde_json::from_str(meta).map_err(|error| strange(format!("meta: {error}")))?,
+        Some(meta) => {
+            serde_json::from_str(meta).map_err(|error| strange(format!("meta: {error}")))?
+        }
         None => Meta::default(),
     };
     let body = match text(0)? {
@@ -476,17 +498,28 @@ mod tests {
     #[test]
     fn a_transaction_begins_as_registered() {
         assert_eq!(
-            begin(isolation(Some("repeatable read")), Some(Duration::from_millis(1500))),
+            begin(
+                isolation(Some("repeatable read")),
+                Some(Duration::from_millis(1500))
+            ),
             "BEGIN ISOLATION LEVEL REPEATABLE READ; SET LOCAL statement_timeout = 1500"
         );
-        assert_eq!(begin(isolation(None), None), "BEGIN ISOLATION LEVEL SERIALIZABLE");
+        assert_eq!(
+            begin(isolation(None), None),
+            "BEGIN ISOLATION LEVEL SERIALIZABLE"
+        );
         assert_eq!(isolation(Some("; DROP TABLE x")), "SERIALIZABLE");
     }
 
     #[test]
     fn parts_that_are_not_known_are_everything() {
         let mask = |parts: &[&str]| {
-            super::mask(Some(&parts.iter().map(|part| (*part).to_owned()).collect::<Vec<_>>()))
+            super::mask(Some(
+                &parts
+                    .iter()
+                    .map(|part| (*part).to_owned())
+                    .collect::<Vec<_>>(),
+            ))
         };
         assert_eq!(mask(&[]), 0);
         assert_eq!(mask(&["role"]), 0);
@@ -502,6 +535,9 @@ mod tests {
             ip: Some("10.0.0.1".into()),
             ..Circumstances::default()
         };
-        assert_eq!(options(&circumstances), r#"{"kind":"query","ip":"10.0.0.1"}"#);
+        assert_eq!(
+            options(&circumstances),
+            r#"{"kind":"query","ip":"10.0.0.1"}"#
+        );
     }
 }

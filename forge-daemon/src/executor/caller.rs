@@ -95,7 +95,9 @@ impl Caller {
             scopes: self.scopes.as_deref(),
             token,
         };
-        let digests = std::array::from_fn(|mask| self.digest(u8::try_from(mask).unwrap_or(EVERYTHING), token));
+        let digests = std::array::from_fn(|mask| {
+            self.digest(u8::try_from(mask).unwrap_or(EVERYTHING), token)
+        });
         // A document of text, lists and JSON values has no way to fail.
         let text = serde_json::to_string(&document).unwrap_or_default();
         Arc::new(Sealed { text, digests })
@@ -148,7 +150,10 @@ mod tests {
     fn caller(subject: &str, tenant: &str) -> Caller {
         Caller {
             subject: Some(subject.into()),
-            claims: serde_json::json!({ "tenant": tenant }).as_object().unwrap().clone(),
+            claims: serde_json::json!({ "tenant": tenant })
+                .as_object()
+                .unwrap()
+                .clone(),
             kind: Kind::Jwt,
             role: "forge_user".into(),
             ..Caller::anonymous()
@@ -162,12 +167,29 @@ mod tests {
         assert_eq!(a.digest(Part::Claims as u8), b.digest(Part::Claims as u8));
         assert_ne!(a.digest(Part::Subject as u8), b.digest(Part::Subject as u8));
         assert_ne!(a.digest(EVERYTHING), b.digest(EVERYTHING));
-        let (one, other) = (caller("u1", "t").seal(Some("s1")), caller("u1", "t").seal(Some("s2")));
-        assert_eq!(one.digest(Part::Claims as u8), other.digest(Part::Claims as u8));
-        assert_ne!(one.digest(Part::Token as u8), other.digest(Part::Token as u8));
-        let admin = Caller { role: "forge_admin".into(), ..caller("u1", "t") }.seal(None);
+        let (one, other) = (
+            caller("u1", "t").seal(Some("s1")),
+            caller("u1", "t").seal(Some("s2")),
+        );
+        assert_eq!(
+            one.digest(Part::Claims as u8),
+            other.digest(Part::Claims as u8)
+        );
+        assert_ne!(
+            one.digest(Part::Token as u8),
+            other.digest(Part::Token as u8)
+        );
+        let admin = Caller {
+            role: "forge_admin".into(),
+            ..caller("u1", "t")
+        }
+        .seal(None);
         assert_ne!(a.digest(0), admin.digest(0), "the role always counts");
-        let limited = Caller { scopes: Some(vec!["x".into()]), ..caller("u1", "t") }.seal(None);
+        let limited = Caller {
+            scopes: Some(vec!["x".into()]),
+            ..caller("u1", "t")
+        }
+        .seal(None);
         assert_ne!(a.digest(0), limited.digest(0), "scopes always count");
     }
 

@@ -147,7 +147,12 @@ impl PartialEq for Function {
                 f.kind,
                 f.handler.clone(),
                 f.isolation.clone(),
-                (f.max_retries, f.timeout_ms, f.cache_ttl_ms, f.max_concurrency),
+                (
+                    f.max_retries,
+                    f.timeout_ms,
+                    f.cache_ttl_ms,
+                    f.max_concurrency,
+                ),
                 f.rate_limit.clone(),
                 f.description.clone(),
                 f.tags.clone(),
@@ -283,10 +288,7 @@ impl Keeper {
         let functions: Vec<String> = self.db.column(&FUNCTIONS, &[]).await?;
         let routes: Vec<String> = self.db.column(&ROUTES, &[]).await?;
         let catalog = self.assemble(&functions, &routes);
-        *self
-            .current
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = Arc::new(catalog);
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(catalog);
         *last = Some(began);
         Ok(())
     }
@@ -312,7 +314,10 @@ impl Keeper {
                 })
                 .collect(),
         );
-        for mut function in functions.iter().filter_map(|row| understand::<Function>(row)) {
+        for mut function in functions
+            .iter()
+            .filter_map(|row| understand::<Function>(row))
+        {
             let shared = match before.functions.get(&function.name) {
                 Some(known) if **known == function => known.clone(),
                 _ => {
@@ -368,7 +373,9 @@ mod tests {
     async fn what_stays_the_same_keeps_its_number() {
         let keeper = keeper();
         let row = |name: &str, ttl: u64| {
-            format!(r#"{{"name":"{name}","kind":"query","cache_ttl_ms":{ttl},"arguments":[],"returns":{{}}}}"#)
+            format!(
+                r#"{{"name":"{name}","kind":"query","cache_ttl_ms":{ttl},"arguments":[],"returns":{{}}}}"#
+            )
         };
         let first = keeper.assemble(&[row("a", 1), row("b", 1)], &[]);
         let number = |catalog: &Catalog, name: &str| catalog.function(name).unwrap().number;
@@ -384,9 +391,15 @@ mod tests {
     #[test]
     fn only_queries_are_cached() {
         let function = |kind: &str, ttl: &str| -> Function {
-            serde_json::from_str(&format!(r#"{{"name":"a","kind":"{kind}","cache_ttl_ms":{ttl}}}"#)).unwrap()
+            serde_json::from_str(&format!(
+                r#"{{"name":"a","kind":"{kind}","cache_ttl_ms":{ttl}}}"#
+            ))
+            .unwrap()
         };
-        assert_eq!(function("query", "5").cache_ttl(), Some(Duration::from_millis(5)));
+        assert_eq!(
+            function("query", "5").cache_ttl(),
+            Some(Duration::from_millis(5))
+        );
         assert_eq!(function("query", "0").cache_ttl(), None);
         assert_eq!(function("query", "null").cache_ttl(), None);
         assert_eq!(function("mutation", "5").cache_ttl(), None);

@@ -19,7 +19,9 @@ pub enum Error {
     #[error("function `{0}` is a {1}; only an action can be answered later")]
     NotAnAction(String, &'static str),
     /// The action's job is still running.
-    #[error("action `{name}` still runs as job {job}; ask for the job, or send `Prefer: respond-async`")]
+    #[error(
+        "action `{name}` still runs as job {job}; ask for the job, or send `Prefer: respond-async`"
+    )]
     StillRunning {
         /// The action.
         name: String,
@@ -47,9 +49,7 @@ impl Error {
     /// Whether the database could not be asked, so that an older answer is better than none.
     pub fn is_outage(&self) -> bool {
         match self {
-            Error::Database(error) => {
-                error.is_outage() || matches!(**error, db::Error::Busy(_))
-            }
+            Error::Database(error) => error.is_outage() || matches!(**error, db::Error::Busy(_)),
             _ => false,
         }
     }

@@ -13,7 +13,10 @@ use futures::{
     future::{BoxFuture, Shared},
 };
 
-use super::{Error, memory::{Key, Kept}};
+use super::{
+    Error,
+    memory::{Kept, Key},
+};
 
 /// What a flight brings: the answer as kept, or the error.
 pub(super) type Outcome = Result<Arc<Kept>, Error>;

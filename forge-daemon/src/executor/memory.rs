@@ -15,7 +15,11 @@ use quick_cache::{Weighter, sync::Cache as Store};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
-use super::{call::Reply, caller::{EVERYTHING, Part, Sealed}, catalog::Function};
+use super::{
+    call::Reply,
+    caller::{EVERYTHING, Part, Sealed},
+    catalog::Function,
+};
 use crate::config::Cache;
 
 /// What an entry costs beside its body.
@@ -115,7 +119,10 @@ impl Memory {
         question.function.likely.store(mask, Ordering::Relaxed);
         // What holds a session's token stays nowhere.
         if mask & Part::Token as u8 == 0 {
-            question.function.masks.fetch_or(1 << mask, Ordering::Relaxed);
+            question
+                .function
+                .masks
+                .fetch_or(1 << mask, Ordering::Relaxed);
             self.store.insert(key, kept.clone());
         }
         kept
@@ -144,7 +151,9 @@ impl<'a> Question<'a> {
 
     fn escaped(function: &'a Function, caller: &'a Sealed, args: &str) -> Option<Self> {
         let fields: BTreeMap<String, &RawValue> = serde_json::from_str(args).ok()?;
-        let fields = fields.iter().map(|(name, value)| (name.as_str(), value.get()));
+        let fields = fields
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.get()));
         Some(Self::of(function, caller, fields))
     }
 
@@ -194,7 +203,8 @@ mod tests {
     const LONG: Duration = Duration::from_secs(60);
 
     fn function() -> Function {
-        let mut function: Function = serde_json::from_str(r#"{"name":"a","kind":"query"}"#).unwrap();
+        let mut function: Function =
+            serde_json::from_str(r#"{"name":"a","kind":"query"}"#).unwrap();
         function.likely = AtomicU8::new(EVERYTHING);
         function
     }
@@ -222,9 +232,18 @@ mod tests {
     fn order_and_space_do_not_matter_but_values_do() {
         let (function, caller) = (function(), sealed("u"));
         let key = |args| Question::new(&function, &caller, args).unwrap().key(0);
-        assert_eq!(key(r#"{"a":1,"b":[2]}"#), key(r#" { "b" : [2], "a" : 1 } "#));
+        assert_eq!(
+            key(r#"{"a":1,"b":[2]}"#),
+            key(r#" { "b" : [2], "a" : 1 } "#)
+        );
         assert_eq!(key(r#"{"a":1}"#), key(r#"{"\u0061":1}"#));
-        for other in [r#"{"a":1.0}"#, r#"{"a":"1"}"#, r#"{"ab":1}"#, r#"{}"#, r#"{"a":1,"b":1}"#] {
+        for other in [
+            r#"{"a":1.0}"#,
+            r#"{"a":"1"}"#,
+            r#"{"ab":1}"#,
+            r#"{}"#,
+            r#"{"a":1,"b":1}"#,
+        ] {
             assert_ne!(key(r#"{"a":1}"#), key(other), "{other}");
         }
         assert!(Question::new(&function, &caller, "[]").is_none());
@@ -239,7 +258,13 @@ mod tests {
             text(memory.find(&Question::new(&function, caller, args).unwrap()))
         };
         let question = Question::new(&function, &ann, r#"{"x":1}"#).unwrap();
-        memory.keep(&question, Part::Subject as u8, Reply::of("for ann"), LONG, Instant::now());
+        memory.keep(
+            &question,
+            Part::Subject as u8,
+            Reply::of("for ann"),
+            LONG,
+            Instant::now(),
+        );
         assert_eq!(ask(&ann, r#"{"x":1}"#).as_deref(), Some("for ann"));
         assert_eq!(ask(&bob, r#"{"x":1}"#), None);
         assert_eq!(ask(&ann, r#"{"x":2}"#), None);
@@ -266,8 +291,18 @@ mod tests {
         for n in 0..100 {
             let args = format!(r#"{{"n":{n}}}"#);
             let question = Question::new(&function, &caller, &args).unwrap();
-            memory.keep(&question, 0, Reply::of(&"x".repeat(100_000)), LONG, Instant::now());
+            memory.keep(
+                &question,
+                0,
+                Reply::of(&"x".repeat(100_000)),
+                LONG,
+                Instant::now(),
+            );
         }
-        assert!(memory.store.weight() <= 1 << 20, "{}", memory.store.weight());
+        assert!(
+            memory.store.weight() <= 1 << 20,
+            "{}",
+            memory.store.weight()
+        );
     }
 }

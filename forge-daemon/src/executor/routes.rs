@@ -46,10 +46,7 @@ impl Routes {
             let (pattern, fields) = pattern(&route.path);
             let method = route.method.clone();
             let shown = route.path.clone();
-            if let Err(error) = table
-                .of(&method)
-                .insert(pattern, Entry { route, fields })
-            {
+            if let Err(error) = table.of(&method).insert(pattern, Entry { route, fields }) {
                 tracing::warn!(method, path = shown, %error, "route left out");
             }
         }
@@ -131,7 +128,11 @@ mod tests {
         }))
     }
 
-    fn function(routes: &Routes, method: &str, path: &str) -> Option<(String, Vec<(String, String)>)> {
+    fn function(
+        routes: &Routes,
+        method: &str,
+        path: &str,
+    ) -> Option<(String, Vec<(String, String)>)> {
         match routes.find(method, path) {
             Found::Route(route, fields) => Some((
                 route.function.clone(),
@@ -152,7 +153,10 @@ mod tests {
             ("GET", "/files/{*path}", "file"),
         ]);
         let field = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        assert_eq!(function(&routes, "GET", "/api/articles/feed"), Some(("feed".into(), vec![])));
+        assert_eq!(
+            function(&routes, "GET", "/api/articles/feed"),
+            Some(("feed".into(), vec![]))
+        );
         assert_eq!(
             function(&routes, "HEAD", "/api/articles/a-b"),
             Some(("show".into(), vec![field("slug", "a-b")]))
@@ -174,7 +178,10 @@ mod tests {
     #[test]
     fn tells_other_methods_and_nothing_apart() {
         let routes = table(&[("GET", "/a/{x}", "a"), ("DELETE", "/a/{y}", "b")]);
-        assert_eq!(routes.find("POST", "/a/1"), Found::Methods(vec!["DELETE", "GET", "HEAD"]));
+        assert_eq!(
+            routes.find("POST", "/a/1"),
+            Found::Methods(vec!["DELETE", "GET", "HEAD"])
+        );
         assert_eq!(routes.find("GET", "/a"), Found::Nothing);
         assert_eq!(routes.find("GET", "/a/"), Found::Nothing);
         assert_eq!(Routes::default().find("GET", "/"), Found::Nothing);

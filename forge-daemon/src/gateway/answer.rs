@@ -73,7 +73,12 @@ fn accepted(job: uuid::Uuid) -> Response {
         ("location", format!("/v1/jobs/{job}")),
         ("preference-applied", "respond-async".into()),
     ];
-    (StatusCode::ACCEPTED, location, Json(json!({ "job_id": job }))).into_response()
+    (
+        StatusCode::ACCEPTED,
+        location,
+        Json(json!({ "job_id": job })),
+    )
+        .into_response()
 }
 
 fn body(reply: &Reply, status: StatusCode) -> Response {
@@ -86,7 +91,12 @@ fn body(reply: &Reply, status: StatusCode) -> Response {
     }
     let given = content_type(reply);
     if given.is_none_or(super::body::is_json_value) {
-        return (status, [(header::CONTENT_TYPE, "application/json")], reply.body.clone()).into_response();
+        return (
+            status,
+            [(header::CONTENT_TYPE, "application/json")],
+            reply.body.clone(),
+        )
+            .into_response();
     }
     // A function that answers with HTML or text has it in a JSON string.
     let text = serde_json::from_slice::<String>(&reply.body);
@@ -106,7 +116,10 @@ fn content_type(reply: &Reply) -> Option<&str> {
 fn set(out: &mut HeaderMap, reply: &Reply) {
     for (name, value) in &reply.headers {
         let Ok(name) = HeaderName::try_from(name.as_str()) else {
-            tracing::warn!(header = name, "a function's header was left out: no name of a header");
+            tracing::warn!(
+                header = name,
+                "a function's header was left out: no name of a header"
+            );
             continue;
         };
         if OURS.contains(&name.as_str()) {
@@ -141,7 +154,10 @@ fn text(value: &Value) -> Option<String> {
 /// Weak: what lies between may compress the body.
 fn tag(body: &[u8]) -> HeaderValue {
     let digest = Sha256::digest(body);
-    let hex: String = digest[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex: String = digest[..16]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     HeaderValue::try_from(format!("W/\"{hex}\"")).unwrap_or(HeaderValue::from_static("W/\"\""))
 }
 
@@ -188,7 +204,9 @@ pub(crate) fn problem(error: &Error, identity: &Identity) -> Problem {
         }
         Error::NotAnAction(..) => Problem::new(Code::InvalidInput, error.to_string()),
         Error::StillRunning { .. } => Problem::new(Code::TimedOut, error.to_string()),
-        Error::ActionFailed { state, error: said, .. } => {
+        Error::ActionFailed {
+            state, error: said, ..
+        } => {
             let code = if state == "cancelled" {
                 Code::Conflict
             } else {
@@ -208,7 +226,9 @@ pub(crate) fn problem(error: &Error, identity: &Identity) -> Problem {
 /// Longest that a header may ask to wait.
 pub(crate) fn patience(limit: Duration) -> Duration {
     // The request's own limit must not come first: its answer would not name the job.
-    limit.saturating_sub(Duration::from_millis(500)).max(limit / 2)
+    limit
+        .saturating_sub(Duration::from_millis(500))
+        .max(limit / 2)
 }
 
 #[cfg(test)]
@@ -234,10 +254,18 @@ mod tests {
 
     #[tokio::test]
     async fn what_has_not_changed_is_not_sent_again() {
-        let first = respond(done("[1]", None, Value::Null), &Method::GET, &HeaderMap::new());
+        let first = respond(
+            done("[1]", None, Value::Null),
+            &Method::GET,
+            &HeaderMap::new(),
+        );
         let tag = first.headers()[header::ETAG].clone();
         assert_eq!(text(first).await, "[1]");
-        for given in [tag.to_str().unwrap().to_owned(), format!("\"x\", {}", tag.to_str().unwrap()), "*".into()] {
+        for given in [
+            tag.to_str().unwrap().to_owned(),
+            format!("\"x\", {}", tag.to_str().unwrap()),
+            "*".into(),
+        ] {
             let mut headers = HeaderMap::new();
             headers.insert(header::IF_NONE_MATCH, given.parse().unwrap());
             let second = respond(done("[1]", None, Value::Null), &Method::GET, &headers);
@@ -245,7 +273,10 @@ mod tests {
             assert_eq!(second.headers()[header::ETAG], tag);
             assert_eq!(text(second).await, "");
             let changed = respond(done("[2]", None, Value::Null), &Method::GET, &headers);
-            assert_eq!(changed.status().as_u16(), if given == "*" { 304 } else { 200 });
+            assert_eq!(
+                changed.status().as_u16(),
+                if given == "*" { 304 } else { 200 }
+            );
             let posted = respond(done("[1]", None, Value::Null), &Method::POST, &headers);
             assert_eq!(posted.status(), 200);
         }
@@ -254,7 +285,11 @@ mod tests {
     #[tokio::test]
     async fn a_function_sets_status_and_headers() {
         let headers = json!({"Location": "/x/1", "Set-Cookie": ["a=1", "b=2"], "X-N": 7, "Content-Length": "9", "bad name": "x", "X-Bad": "a\nb"});
-        let response = respond(done(r#"{"id":1}"#, Some(201), headers), &Method::POST, &HeaderMap::new());
+        let response = respond(
+            done(r#"{"id":1}"#, Some(201), headers),
+            &Method::POST,
+            &HeaderMap::new(),
+        );
         assert_eq!(response.status(), 201);
         let given = response.headers();
         assert_eq!(given["location"], "/x/1");
@@ -263,11 +298,19 @@ mod tests {
         assert!(!given.contains_key("x-bad"));
         assert_eq!(given["content-type"], "application/json");
         assert_eq!(text(response).await, r#"{"id":1}"#);
-        let page = done(r#""<p>hi</p>""#, Some(200), json!({"content-type": "text/html"}));
+        let page = done(
+            r#""<p>hi</p>""#,
+            Some(200),
+            json!({"content-type": "text/html"}),
+        );
         let response = respond(page, &Method::POST, &HeaderMap::new());
         assert_eq!(response.headers()["content-type"], "text/html");
         assert_eq!(text(response).await, "<p>hi</p>");
-        let empty = respond(done("", Some(204), Value::Null), &Method::DELETE, &HeaderMap::new());
+        let empty = respond(
+            done("", Some(204), Value::Null),
+            &Method::DELETE,
+            &HeaderMap::new(),
+        );
         assert!(!empty.headers().contains_key("content-type"));
     }
 
@@ -275,7 +318,10 @@ mod tests {
     fn stale_answers_say_so() {
         let answer = Answer::Done(Reply::default(), Freshness::Stale(Duration::from_secs(7)));
         let response = respond(answer, &Method::POST, &HeaderMap::new());
-        assert_eq!(response.headers()["cache-status"], "forge; hit; ttl=-7; detail=stale");
+        assert_eq!(
+            response.headers()["cache-status"],
+            "forge; hit; ttl=-7; detail=stale"
+        );
         assert!(response.headers().contains_key("warning"));
     }
 }

@@ -52,15 +52,22 @@ pub(super) async fn log_in(
         .scalar(&CREATE, &[&identity.sealed.text(), &ttl])
         .await?;
     let made: Made = door.understand("gateway_session", &text)?;
-    let cookie = identity::set_cookie(&auth.cookie, Some(&made.token), ttl / 1000, auth.cookie_secure)
-        .ok_or_else(Problem::internal)?;
+    let cookie = identity::set_cookie(
+        &auth.cookie,
+        Some(&made.token),
+        ttl / 1000,
+        auth.cookie_secure,
+    )
+    .ok_or_else(Problem::internal)?;
     let caller = &identity.caller;
-    let body = json!({ "subject": caller.subject, "role": caller.role, "expires_at": made.expires_at });
+    let body =
+        json!({ "subject": caller.subject, "role": caller.role, "expires_at": made.expires_at });
     let mut response = (StatusCode::CREATED, Json(body)).into_response();
     response.headers_mut().insert(header::SET_COOKIE, cookie);
-    response
-        .headers_mut()
-        .insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
+    response.headers_mut().insert(
+        header::CACHE_CONTROL,
+        header::HeaderValue::from_static("no-store"),
+    );
     Ok(response)
 }
 

@@ -60,7 +60,10 @@ pub(super) async fn read(
         let frame = frame.map_err(|_| {
             Problem::request(
                 StatusCode::BAD_REQUEST,
-                format!("the body broke off after {} bytes", read.len()),
+                format!(
+                    "the body broke off after {} bytes, or is not what its Content-Encoding says",
+                    read.len()
+                ),
             )
         })?;
         if let Ok(data) = frame.into_data() {

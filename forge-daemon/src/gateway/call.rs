@@ -48,7 +48,11 @@ pub(super) async fn get(
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     let admitted = match name(&parts.uri) {
-        Ok(name) => door.identities.of(&parts.headers).await.map(|identity| (name, identity)),
+        Ok(name) => door
+            .identities
+            .of(&parts.headers)
+            .await
+            .map(|identity| (name, identity)),
         Err(problem) => Err(problem),
     };
     let ((name, identity), _) = body::or_discard(admitted, body).await?;
@@ -270,7 +274,9 @@ fn parameter(query: &str) -> Result<String, Problem> {
         }
     }
     if errors.is_empty() {
-        Ok(args.filter(|args| !args.is_empty()).unwrap_or_else(|| "{}".into()))
+        Ok(args
+            .filter(|args| !args.is_empty())
+            .unwrap_or_else(|| "{}".into()))
     } else {
         Err(Problem::invalid(errors))
     }
@@ -314,7 +320,10 @@ pub(super) fn is_safe(method: &Method) -> bool {
 /// A caller without a credential who lacks a permission can get it by sending one (RFC 9110, 15.5.2).
 pub(super) fn ask_for_credential(problem: Problem, identity: &Identity) -> Problem {
     if problem.status == StatusCode::FORBIDDEN && identity.caller.kind == CallerKind::Anonymous {
-        return Problem::new(Code::Unauthenticated, format!("{}; send a credential", problem.detail));
+        return Problem::new(
+            Code::Unauthenticated,
+            format!("{}; send a credential", problem.detail),
+        );
     }
     problem
 }
@@ -327,14 +336,25 @@ mod tests {
     fn depth_counts_brackets_outside_of_strings() {
         assert_eq!(depth(br#"{"a":[1,{"b":"[[[[\"{{"}]}"#), 3);
         assert_eq!(depth(b"]]]["), 1);
-        let deep = format!("{{\"a\":{}{}}}", "[".repeat(1_000_000), "]".repeat(1_000_000));
+        let deep = format!(
+            "{{\"a\":{}{}}}",
+            "[".repeat(1_000_000),
+            "]".repeat(1_000_000)
+        );
         assert_eq!(check(deep.as_bytes()).unwrap_err().status.as_u16(), 422);
     }
 
     #[test]
     fn arguments_are_one_object() {
         assert!(check(b" {\"a\": 1} ").is_ok());
-        for (bad, status) in [(&b"{"[..], 400), (b"{\"a\":\"\xff\"}", 400), (b"{}{}", 400), (b"[]", 422), (b"null", 422), (b"{\"a\":01}", 400)] {
+        for (bad, status) in [
+            (&b"{"[..], 400),
+            (b"{\"a\":\"\xff\"}", 400),
+            (b"{}{}", 400),
+            (b"[]", 422),
+            (b"null", 422),
+            (b"{\"a\":01}", 400),
+        ] {
             assert_eq!(check(bad).unwrap_err().status.as_u16(), status, "{bad:?}");
         }
     }
@@ -353,7 +373,10 @@ mod tests {
     #[test]
     fn the_query_string_has_args_only() {
         assert_eq!(parameter("").unwrap(), "{}");
-        assert_eq!(parameter("args=%7B%22a%22%3A%22b+c%22%7D").unwrap(), r#"{"a":"b c"}"#);
+        assert_eq!(
+            parameter("args=%7B%22a%22%3A%22b+c%22%7D").unwrap(),
+            r#"{"a":"b c"}"#
+        );
         let problem = parameter("arg=1&args={}&args={}").unwrap_err();
         assert_eq!(problem.errors.len(), 2);
         assert_eq!(parameter("args=%ff").unwrap_err().status.as_u16(), 400);
@@ -363,7 +386,10 @@ mod tests {
     fn preferences_are_read() {
         let mut headers = HeaderMap::new();
         assert!(!prefers_later(&headers));
-        headers.insert("prefer", "return=minimal, Respond-Async; wait=5".parse().unwrap());
+        headers.insert(
+            "prefer",
+            "return=minimal, Respond-Async; wait=5".parse().unwrap(),
+        );
         assert!(prefers_later(&headers));
     }
 }

@@ -1,6 +1,7 @@
 //! What happens around every request: its id, the drain gate, the time limit, the error document, the count.
 //!
-//! Invariants: every answer carries `X-Request-Id`; a request that was let in is counted until its answer is made, so a
+//! Invariants: every answer carries `X-Request-Id` and the `traceparent` it was handled under; health and metrics are
+//! answered whatever the load; a request that was let in is counted until its answer is made, so a
 //! drain can wait for it; a panic in a handler is an answer of 500, not a broken connection.
 
 use std::{panic::AssertUnwindSafe, sync::Arc};
@@ -20,7 +21,10 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use super::{Door, body, problem::Problem};
+use super::{
+    Door, body, compress, doorway::Crowded, problem::Problem, proxy::ClientIp, screen::screen,
+    trace,
+};
 use crate::app::Phase;
 
 const REQUEST_ID: &str = "x-request-id";
@@ -28,6 +32,7 @@ const REQUEST_ID: &str = "x-request-id";
 #[derive(Clone, Debug)]
 pub(super) struct RequestId(pub String);
 
+const IN_PROGRESS: &str = "forge_http_requests_in_progress";
 const LONGEST_ID: usize = 128;
 /// A drained node is gone soon; its balancer needs a moment to see that.
 const DRAIN_RETRY: u32 = 5;
@@ -51,11 +56,22 @@ pub(super) async fn guard(
         .map_or("unknown", MatchedPath::as_str)
         .to_owned();
     let path = request.uri().path().to_owned();
+    let client = request
+        .extensions()
+        .get()
+        .map(|ClientIp(ip)| tracing::field::display(*ip));
+    let traceparent = trace::adopt(request.headers_mut());
     let mut response = admit(&door, request, next).await;
     finish(&mut response, &id);
+    if let Some(traceparent) = traceparent {
+        response
+            .headers_mut()
+            .insert(trace::TRACEPARENT, traceparent);
+    }
+    protect(&mut response, &door);
     let (status, took) = (response.status(), started.elapsed());
     count(&method, &route, status, took);
-    tracing::debug!(%method, path, status = status.as_u16(), ?took, request_id = id, "request");
+    tracing::debug!(client, %method, path, status = status.as_u16(), ?took, request_id = id, "request");
     response
 }
 
@@ -64,20 +80,19 @@ async fn admit(door: &Door, request: Request, next: Next) -> Response {
         return run(request, next).await;
     }
     if door.context.phase() == Phase::Draining {
-        let problem = Problem::new(
-            Code::Unavailable,
-            "the node is draining; send the request again to reach another one",
-        );
-        let mut response = Problem {
-            retry_after: Some(DRAIN_RETRY),
-            ..problem
-        }
-        .into_response();
-        response
-            .headers_mut()
-            .insert(header::CONNECTION, HeaderValue::from_static("close"));
-        return response;
+        return leave("the node is draining; send the request again to reach another one");
     }
+    if request.extensions().get::<Crowded>().is_some() {
+        return leave("the node has all the connections it serves; try again");
+    }
+    if let Err(problem) = screen(&request, door.context.config.http.header_limit.get()) {
+        body::discard(request.into_body()).await;
+        return problem.into_response();
+    }
+    let request = match compress::unpack(request) {
+        Ok(request) => request,
+        Err(refusal) => return *refusal,
+    };
     let Ok(_permit) = door.permits.try_acquire() else {
         body::discard(request.into_body()).await;
         return Problem::new(Code::Unavailable, "the node is overloaded; try again")
@@ -93,6 +108,20 @@ async fn admit(door: &Door, request: Request, next: Next) -> Response {
         )
         .into_response(),
     }
+}
+
+/// 503 and the end of the connection: a new one reaches another node, or finds a place.
+fn leave(reason: &str) -> Response {
+    let problem = Problem::new(Code::Unavailable, reason);
+    let mut response = Problem {
+        retry_after: Some(DRAIN_RETRY),
+        ..problem
+    }
+    .into_response();
+    response
+        .headers_mut()
+        .insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
 async fn run(request: Request, next: Next) -> Response {
@@ -118,6 +147,30 @@ fn finish(response: &mut Response, id: &str) {
     }
     if let Ok(value) = HeaderValue::from_str(id) {
         response.headers_mut().insert(REQUEST_ID, value);
+    }
+}
+
+/// What browsers should hold to, where the handler said nothing else.
+fn protect(response: &mut Response, door: &Door) {
+    let status = response.status();
+    let headers = response.headers_mut();
+    headers
+        .entry(header::X_CONTENT_TYPE_OPTIONS)
+        .or_insert(HeaderValue::from_static("nosniff"));
+    if status.is_client_error() || status.is_server_error() {
+        headers
+            .entry(header::CACHE_CONTROL)
+            .or_insert(HeaderValue::from_static("no-store"));
+    }
+    let http = &door.context.config.http;
+    let seconds = http.hsts.get().as_secs();
+    if seconds > 0
+        && http.tls_certificate.is_some()
+        && let Ok(value) = HeaderValue::try_from(format!("max-age={seconds}"))
+    {
+        headers
+            .entry(header::STRICT_TRANSPORT_SECURITY)
+            .or_insert(value);
     }
 }
 
@@ -154,6 +207,7 @@ struct Counted(watch::Sender<usize>);
 impl Counted {
     fn new(in_progress: &watch::Sender<usize>) -> Self {
         in_progress.send_modify(|count| *count += 1);
+        metrics::gauge!(IN_PROGRESS).increment(1);
         Self(in_progress.clone())
     }
 }
@@ -161,5 +215,6 @@ impl Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         self.0.send_modify(|count| *count -= 1);
+        metrics::gauge!(IN_PROGRESS).decrement(1);
     }
 }

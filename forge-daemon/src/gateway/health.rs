@@ -17,33 +17,40 @@ use tokio::{
 
 use super::{Door, problem::Problem};
 use crate::{
-    app::{Context, Phase},
-    db::Query,
+    app::Phase,
+    db::{Db, Link, Query},
     observe,
 };
 
 const PING: Query = Query::new("ping", "SELECT 1", &[]);
+const STATEMENTS: &[Query] = &[PING];
 /// One look at the database serves all probes of this long.
 const FRESH: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Looks at the database now and then, however many probes ask.
-#[derive(Default)]
-pub(super) struct Pulse {
-    last: Mutex<Option<(Instant, bool)>>,
-}
+/// Looks at the database now and then, however many probes ask; over a connection of its own, since a busy pool says
+/// nothing about the database.
+pub(super) struct Pulse(Mutex<(Link, Option<(Instant, bool)>)>);
 
 impl Pulse {
+    pub fn new(db: &Db) -> Self {
+        Self(Mutex::new((
+            Link::new(db.clone(), "readiness", STATEMENTS),
+            None,
+        )))
+    }
+
     /// Whether the database answers.
-    pub async fn beats(&self, context: &Context) -> bool {
-        let mut last = self.last.lock().await;
+    pub async fn beats(&self) -> bool {
+        let mut state = self.0.lock().await;
+        let (link, last) = &mut *state;
         if let Some((at, beats)) = *last
             && at.elapsed() < FRESH
         {
             return beats;
         }
         let beats = matches!(
-            timeout(PATIENCE, context.db.rows(&PING, &[])).await,
+            timeout(PATIENCE, link.rows(PATIENCE, &PING, &[])).await,
             Ok(Ok(_))
         );
         *last = Some((Instant::now(), beats));
@@ -63,7 +70,7 @@ pub(super) async fn ready(State(door): State<Arc<Door>>) -> Result<Json<Value>, 
             "the node is starting: it waits for the database or for its registration"
         }
         Phase::Draining => "the node is draining; use another one",
-        Phase::Active if !door.pulse.beats(&door.context).await => "the database does not answer",
+        Phase::Active if !door.pulse.beats().await => "the database does not answer",
         Phase::Active => {
             return Ok(Json(
                 json!({ "status": "ready", "listening": door.context.wakeups.connected() }),

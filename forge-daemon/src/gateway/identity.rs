@@ -257,7 +257,9 @@ impl Identities {
         let (token, cookie) = if let Some(value) = single(headers, "authorization")? {
             let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
             if !scheme.eq_ignore_ascii_case("bearer") && !scheme.eq_ignore_ascii_case("token") {
-                return Err(refuse("the Authorization header must be `Bearer TOKEN` or `Token TOKEN`"));
+                return Err(refuse(
+                    "the Authorization header must be `Bearer TOKEN` or `Token TOKEN`",
+                ));
             }
             (token.trim(), false)
         } else if let Some(value) = single(headers, "x-api-key")? {
@@ -324,7 +326,9 @@ fn refuse(detail: impl Into<String>) -> Problem {
 }
 
 fn unknown() -> Problem {
-    refuse("the credential is unknown, expired or revoked; log in again, or use an API key made by forge.create_api_key")
+    refuse(
+        "the credential is unknown, expired or revoked; log in again, or use an API key made by forge.create_api_key",
+    )
 }
 
 /// `Set-Cookie` with a session's token for `seconds`; without a token it takes the cookie away.
@@ -336,7 +340,9 @@ pub(super) fn set_cookie(
 ) -> Option<HeaderValue> {
     let secure = if secure { "; Secure" } else { "" };
     let text = match token {
-        Some(token) => format!("{name}={token}; Path=/; Max-Age={seconds}; HttpOnly{secure}; SameSite=Lax"),
+        Some(token) => {
+            format!("{name}={token}; Path=/; Max-Age={seconds}; HttpOnly{secure}; SameSite=Lax")
+        }
         None => format!("{name}=; Path=/; Max-Age=0; HttpOnly{secure}; SameSite=Lax"),
     };
     HeaderValue::try_from(text).ok()
@@ -393,7 +399,10 @@ mod tests {
             found(&[("cookie", "forge_session=s1"), ("x-api-key", "k2")]),
             Some(("k2".into(), false))
         );
-        assert_eq!(found(&[("cookie", "xforge_session=s1; forge_session=")]), None);
+        assert_eq!(
+            found(&[("cookie", "xforge_session=s1; forge_session=")]),
+            None
+        );
     }
 
     #[tokio::test]
@@ -430,6 +439,9 @@ mod tests {
             "s=t; Path=/; Max-Age=60; HttpOnly; Secure; SameSite=Lax"
         );
         let gone = set_cookie("s", None, 60, false).unwrap();
-        assert_eq!(gone.to_str().unwrap(), "s=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax");
+        assert_eq!(
+            gone.to_str().unwrap(),
+            "s=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax"
+        );
     }
 }

@@ -63,7 +63,8 @@ impl Verifier {
     /// A verifier as configured; the message says which key cannot be read.
     pub fn new(config: &Auth) -> Result<Self, String> {
         let issuers = config.issuers.iter().map(|issuer| {
-            Trusted::new(issuer, config).map_err(|error| format!("issuer `{}`: {error}", issuer.issuer))
+            Trusted::new(issuer, config)
+                .map_err(|error| format!("issuer `{}`: {error}", issuer.issuer))
         });
         Ok(Self {
             issuers: issuers.collect::<Result<_, _>>()?,
@@ -126,7 +127,11 @@ impl Trusted {
         })
     }
 
-    async fn verify(&self, token: &str, header: &jsonwebtoken::Header) -> Result<Verified, Problem> {
+    async fn verify(
+        &self,
+        token: &str,
+        header: &jsonwebtoken::Header,
+    ) -> Result<Verified, Problem> {
         if header.alg != signature(self.config.algorithm) {
             return Err(refuse(format!(
                 "the token is signed with {:?}; this issuer's tokens must be signed with {:?}",
@@ -135,7 +140,9 @@ impl Trusted {
         }
         // RFC 7515, 4.1.11: extensions that must be understood are none that are understood here.
         if header.crit.is_some() {
-            return Err(refuse("the token's header has critical extensions, which are not taken"));
+            return Err(refuse(
+                "the token's header has critical extensions, which are not taken",
+            ));
         }
         let kid = header.kid.as_deref();
         let keys = match &self.source {

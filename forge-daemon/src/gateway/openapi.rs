@@ -179,7 +179,12 @@ mod tests {
         let known: Vec<&String> = paths.keys().collect();
         assert_eq!(
             known,
-            ["/api/owners/{owner}/notes", "/v1/call/add%20note", "/v1/call/mail", "/v1/call/notes"]
+            [
+                "/api/owners/{owner}/notes",
+                "/v1/call/add%20note",
+                "/v1/call/mail",
+                "/v1/call/notes"
+            ]
         );
         assert!(paths["/v1/call/notes"]["get"].is_object());
         assert!(paths["/v1/call/add%20note"]["get"].is_null());
@@ -192,11 +197,18 @@ mod tests {
             .as_array()
             .unwrap()
             .iter()
-            .map(|parameter| (parameter["name"].as_str().unwrap(), parameter["in"].as_str().unwrap()))
+            .map(|parameter| {
+                (
+                    parameter["name"].as_str().unwrap(),
+                    parameter["in"].as_str().unwrap(),
+                )
+            })
             .collect();
         assert_eq!(placed, [("owner", "path"), ("tags", "query")]);
         assert_eq!(routed["tags"], json!(["notes"]));
-        assert!(routed["responses"]["422"].is_object() && routed["responses"]["default"].is_object());
+        assert!(
+            routed["responses"]["422"].is_object() && routed["responses"]["default"].is_object()
+        );
     }
 
     #[test]

@@ -10,7 +10,11 @@ use forge_core::Code;
 use super::problem::Problem;
 
 /// ZF003 unless the browser says that the request came from this site or one of `trusted`.
-pub(super) fn require_same(headers: &HeaderMap, uri: Option<&Uri>, trusted: &[String]) -> Result<(), Problem> {
+pub(super) fn require_same(
+    headers: &HeaderMap,
+    uri: Option<&Uri>,
+    trusted: &[String],
+) -> Result<(), Problem> {
     let origin = text(headers, "origin");
     if origin.is_some_and(|origin| trusted.iter().any(|known| known == origin)) {
         return Ok(());
@@ -74,7 +78,10 @@ mod tests {
         assert!(check(&[("sec-fetch-site", "same-origin")]));
         assert!(check(&[("origin", "https://app.example:8080")]));
         assert!(check(&[("origin", "https://other.example")]));
-        assert!(!check(&[]), "a client that says nothing may be an old browser");
+        assert!(
+            !check(&[]),
+            "a client that says nothing may be an old browser"
+        );
         assert!(!check(&[("origin", "https://evil.example")]));
         assert!(!check(&[("origin", "null")]));
         assert!(!check(&[("origin", "https://app.example:8080.evil")]));

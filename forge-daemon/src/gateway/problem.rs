@@ -73,12 +73,14 @@ impl Problem {
         }])
     }
 
-    /// A request that is not one: `status` 400, 405, 408, 415 under the code nearest to it.
+    /// A request that is not one: `status` 400, 405, 408, 414, 415, 431 under the code nearest to it.
     pub fn request(status: StatusCode, detail: impl Into<String>) -> Self {
-        let code = if status == StatusCode::REQUEST_TIMEOUT {
-            Code::TimedOut
-        } else {
-            Code::InvalidInput
+        let code = match status {
+            StatusCode::REQUEST_TIMEOUT => Code::TimedOut,
+            StatusCode::URI_TOO_LONG | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
+                Code::TooLarge
+            }
+            _ => Code::InvalidInput,
         };
         let title = status
             .canonical_reason()
@@ -155,7 +157,11 @@ impl IntoResponse for Problem {
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
-        if let Some(allow) = self.allow.as_ref().and_then(|allow| HeaderValue::try_from(allow).ok()) {
+        if let Some(allow) = self
+            .allow
+            .as_ref()
+            .and_then(|allow| HeaderValue::try_from(allow).ok())
+        {
             headers.insert(header::ALLOW, allow);
         }
         if self.status == StatusCode::UNAUTHORIZED {
@@ -300,7 +306,7 @@ mod tests {
 
     #[test]
     fn bad_requests_keep_their_status() {
-        for status in [400, 405, 408, 415] {
+        for status in [400, 405, 408, 414, 415, 431] {
             let problem = Problem::request(StatusCode::from_u16(status).unwrap(), "x");
             assert_eq!(problem.status.as_u16(), status);
         }

@@ -13,11 +13,7 @@ use axum::{
 use forge_core::Code;
 use serde_json::value::RawValue;
 
-use super::{
-    Door, body, call,
-    identity::Identity,
-    problem::Problem,
-};
+use super::{Door, body, call, identity::Identity, problem::Problem};
 use crate::executor::{Catalog, Found, Kind, Order};
 
 /// What a request's path and method lead to.
@@ -147,7 +143,11 @@ mod tests {
     fn the_url_wins_over_the_body() {
         let (args, text) = merge(
             r#"{"slug":"other","n":1.50,"tag":["x"]}"#,
-            vec![pair("tag", "a"), pair("tag", "b"), pair("slug", "from query")],
+            vec![
+                pair("tag", "a"),
+                pair("tag", "b"),
+                pair("slug", "from query"),
+            ],
             vec![pair("slug", "mine")],
         )
         .unwrap();

@@ -1,7 +1,16 @@
 //! W3C trace context: taken from the request, or begun here.
 
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use rand::RngExt;
+
+pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// Makes the request's headers have exactly one valid `traceparent`, and returns it: whoever asks later gets the same.
+pub(super) fn adopt(headers: &mut HeaderMap) -> Option<HeaderValue> {
+    let value = HeaderValue::try_from(traceparent(headers)).ok()?;
+    headers.insert(TRACEPARENT, value.clone());
+    Some(value)
+}
 
 /// The caller's `traceparent`, or a new one when there is none or it is malformed.
 pub(super) fn traceparent(headers: &HeaderMap) -> String {
@@ -70,5 +79,15 @@ mod tests {
             assert_ne!(made, bad);
             assert!(is_valid(&made), "{made}");
         }
+    }
+
+    #[test]
+    fn what_was_begun_stays() {
+        let mut headers = HeaderMap::new();
+        headers.append("traceparent", "a".parse().unwrap());
+        headers.append("traceparent", "b".parse().unwrap());
+        let adopted = adopt(&mut headers).unwrap();
+        assert_eq!(headers.get_all("traceparent").iter().count(), 1);
+        assert_eq!(traceparent(&headers), adopted.to_str().unwrap());
     }
 }

@@ -78,7 +78,9 @@ impl gateway_server::Gateway for GatewayService {
         self.open()?;
         let identity = self.credentials.identity(request.metadata()).await?;
         let traceparent = traceparent(request.metadata());
-        let ip = request.remote_addr().map(|address| address.ip().to_string());
+        let ip = request
+            .remote_addr()
+            .map(|address| address.ip().to_string());
         let request = request.into_inner();
         let circumstances = Circumstances {
             idempotency_key: request.idempotency_key,
@@ -162,7 +164,9 @@ fn response(answer: Answer) -> CallResponse {
         Answer::Done(reply, freshness) => (reply, freshness),
     };
     let headers = reply.headers.iter().map(|(name, value)| {
-        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let text = value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned);
         (name.clone(), text)
     });
     CallResponse {

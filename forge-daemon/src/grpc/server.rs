@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{Server, server::TcpIncoming};
+use tonic::transport::Server;
 use tonic_health::server::{HealthReporter, health_reporter};
 
 use super::{
+    door::Connections,
     gateway::GatewayService,
     proto::{DESCRIPTORS, gateway_server::GatewayServer, worker_server::WorkerServer},
     worker::WorkerService,
@@ -16,6 +16,8 @@ use crate::app::Context;
 
 /// Calls in progress on one connection at most.
 const CALLS_PER_CONNECTION: usize = 128;
+/// Largest metadata of a call.
+const HEAD: u32 = 64 * 1024;
 /// How long connections may take to end after the stop.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -25,13 +27,13 @@ type Jobs = Option<GatewayServer<GatewayService>>;
 /// Serves until `stop`, and a little longer for what is being answered.
 pub(super) async fn serve(
     context: Context,
-    listener: TcpListener,
+    connections: Connections,
     work: Work,
     jobs: Jobs,
     stop: CancellationToken,
 ) {
-    let address = listener.local_addr().ok();
-    let served = run(&context, listener, work, jobs, stop.clone());
+    let address = context.addresses.grpc;
+    let served = run(&context, connections, work, jobs, stop.clone());
     let late = async {
         stop.cancelled().await;
         tokio::time::sleep(LINGER).await;
@@ -46,7 +48,7 @@ pub(super) async fn serve(
 
 async fn run(
     context: &Context,
-    listener: TcpListener,
+    connections: Connections,
     work: Work,
     jobs: Jobs,
     stop: CancellationToken,
@@ -68,19 +70,18 @@ async fn run(
         .register_encoded_file_descriptor_set(DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()?;
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     Server::builder()
         .http2_keepalive_interval(Some(config.keepalive.get()))
         .http2_keepalive_timeout(Some(config.keepalive_timeout.get()))
-        .tcp_keepalive(Some(config.keepalive.get()))
         .timeout(context.config.http.request_timeout.get())
+        .http2_max_header_list_size(HEAD)
         .concurrency_limit_per_connection(CALLS_PER_CONNECTION)
         .max_concurrent_streams(u32::try_from(CALLS_PER_CONNECTION).unwrap_or(u32::MAX))
         .add_service(health_service)
         .add_service(reflection)
         .add_optional_service(work)
         .add_optional_service(jobs)
-        .serve_with_incoming_shutdown(incoming, stop.cancelled_owned())
+        .serve_with_incoming_shutdown(connections, stop.cancelled_owned())
         .await?;
     Ok(())
 }

@@ -92,6 +92,10 @@ fn describe() {
         Unit::Seconds,
         "Run time of a job's attempt, by kind"
     );
+    describe_gauge!(
+        "forge_http_requests_in_progress",
+        "Requests let in and not answered yet, without health and metrics"
+    );
     describe_gauge!("forge_queue_depth", "Jobs in a queue, by queue and state");
     describe_gauge!(
         "forge_queue_oldest_ready_seconds",

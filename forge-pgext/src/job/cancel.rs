@@ -1,4 +1,4 @@
-//! Withdrawing jobs: cancelling one, retrying one now, emptying lanes.
+//! Withdrawing jobs: cancelling one, retrying one now, emptying lanes, moving what waits to a newer day.
 
 use super::entry::{self, Body, Entry};
 use super::finish::{self, CANCELLED};
@@ -137,4 +137,18 @@ pub fn purge_lane(call: &Call) -> Value {
             return Some(Datum::from(purged));
         }
     }
+}
+
+/// `forge_private.requeue(id uuid) returns boolean`: a job that waits in a lane waits there as a new entry, behind the
+/// others, under the same attempt. False when it does not; who claims it at the same time has it.
+pub fn requeue(call: &Call) -> Value {
+    let id = call.need_uuid(0, "id");
+    let waits = match withdraw(&id, "") {
+        Withdrawn::Waiting(lane, body) => {
+            entry::append(lane, &[body]);
+            true
+        }
+        Withdrawn::HandedOut | Withdrawn::Gone => false,
+    };
+    Some(Datum::from(waits))
 }

@@ -4,9 +4,9 @@
 //! patience, so that no job waits for ever behind more urgent ones.
 
 use super::entry::Entry;
-use super::kind::{Channel, registry};
+use super::kind::{Channel, Kind, registry};
 use super::member::Member;
-use super::{deferred, gate, lane, lease, now};
+use super::{deferred, gate, lane, lease, now, restore};
 use crate::error::{fail, invalid};
 use crate::pg::function::{Call, Value, text_datum, uuid_datum};
 use crate::pg::lock::{self, Class};
@@ -37,11 +37,29 @@ struct Claimed {
     parked: Vec<Member>,
     /// Lanes that others held.
     passed_over: Vec<i32>,
+    /// Concurrency key, kind and gate of the last entry: many in a row have the same.
+    last_gate: Option<(Option<String>, i32, u64)>,
+}
+
+impl Claimed {
+    /// The gate of the entry's own concurrency key.
+    fn own_gate(&mut self, entry: &Entry, kind: &Kind) -> u64 {
+        let key = entry.gate_key();
+        match &self.last_gate {
+            Some((last, of, gate)) if *last == key && *of == kind.id => *gate,
+            _ => {
+                let gate = gate::of_key(kind, key.as_deref());
+                self.last_gate = Some((key, kind.id, gate));
+                gate
+            }
+        }
+    }
 }
 
 /// `forge.claim(worker, queues, max_jobs, lease, capabilities)`.
 pub fn claim(call: &Call) -> Value {
     let worker = call.need_text(0, "worker");
+    forge_core::limits::check_key("worker", &worker).unwrap_or_else(|e| invalid(&e, e.hint()));
     let queues = call.texts(1, "queues").unwrap_or_default();
     let max = batch_size(call.get::<i32>(2).unwrap_or(1));
     let capabilities = call.texts(4, "capabilities").unwrap_or_default();
@@ -53,7 +71,7 @@ pub fn claim(call: &Call) -> Value {
             );
         }
     }
-    let deadline = super::deadline(call.datum(3), "lease", 30_000_000);
+    let deadline = super::end_of(call.datum(3), "lease", 30_000_000);
     let results = call.result_set();
     let known = registry();
     for queue in &queues {
@@ -187,12 +205,14 @@ fn lock_node(node: &Uuid) {
 const NODE_STATE: usize = 7;
 
 fn collect(channels: Vec<Channel>, max: usize) -> Claimed {
+    restore::ensure_ours();
     gate::begin_claim();
     let mut claimed = Claimed {
         entries: Vec::new(),
         members: Vec::new(),
         parked: Vec::new(),
         passed_over: Vec::new(),
+        last_gate: None,
     };
     let mut lanes = lanes(channels);
     if lanes.is_empty() {
@@ -306,7 +326,7 @@ fn take(candidate: &Candidate, want: usize, claimed: &mut Claimed, wait: bool) {
         for entry in entries {
             let keyed = entry.body.gate_key.is_some() || kind.concurrency_by.is_some();
             places -= u32::from(!keyed && whole.is_some());
-            hand_out(entry, keyed, kind.max_concurrency, claimed);
+            hand_out(entry, keyed, kind, whole.map_or(0, |(key, _)| key), claimed);
         }
         put_back(&rates, asked - (claimed.members.len() - before) as u32);
         if found < asked {
@@ -323,12 +343,13 @@ fn take(candidate: &Candidate, want: usize, claimed: &mut Claimed, wait: bool) {
     }
 }
 
-/// Hands an entry out, or parks it when its own gate is full.
-fn hand_out(entry: Entry, keyed: bool, limit: Option<u32>, claimed: &mut Claimed) {
+/// Hands an entry out, or parks it when its own gate is full. Entries without one have passed the gate `whole`.
+fn hand_out(entry: Entry, keyed: bool, kind: &Kind, whole: u64, claimed: &mut Claimed) {
+    let limit = kind.max_concurrency;
     let key = if keyed {
-        entry.own_gate()
+        claimed.own_gate(&entry, kind)
     } else {
-        entry.gate()
+        whole
     };
     if keyed
         && limit.is_some() | entry.body.gate_key.is_some()

@@ -1,7 +1,7 @@
 //! Entries: the rows of the log, as they are written and read.
 
 use super::member::{HOLDS_KEY, Member};
-use super::{day_of, gate, kind, now};
+use super::{day_of, now};
 use crate::pg::function::{Value, bytea_datum, uuid_datum, uuid_of};
 use crate::pg::shmem::Count;
 use crate::pg::snapshot::{Snapshot, own_xid};
@@ -192,29 +192,11 @@ impl Entry {
         }
     }
 
-    /// The gate that unkeyed entries of the kind pass together, 0 when the kind has no limit.
-    pub fn gate(&self) -> u64 {
-        let known = kind::registry();
-        let limited = known
-            .channel_of(self.lane)
-            .filter(|c| c.kind.max_concurrency.is_some());
-        limited.map_or(0, |c| gate::key(c.kind.id, ""))
-    }
-
-    /// The gate of this entry's own concurrency key; entries without one share the empty key.
-    pub fn own_gate(&self) -> u64 {
-        let known = kind::registry();
-        let Some(channel) = known.channel_of(self.lane) else {
-            return 0;
-        };
-        let key = self
-            .body
+    /// The concurrency key.
+    pub fn gate_key(&self) -> Option<String> {
+        self.body
             .gate_key
-            .and_then(|d| unsafe { String::from_datum(d, false) });
-        if key.is_none() && channel.kind.max_concurrency.is_none() {
-            return 0;
-        }
-        gate::key(channel.kind.id, &key.unwrap_or_default())
+            .and_then(|d| unsafe { String::from_datum(d, false) })
     }
 }
 

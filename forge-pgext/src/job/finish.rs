@@ -542,7 +542,7 @@ pub fn worker_cancelled(call: &Call) -> Value {
 /// `forge.extend(lease, by)`.
 pub fn extend(call: &Call) -> Value {
     let id = call.need_uuid(0, "lease");
-    let deadline = super::deadline(call.datum(1), "by", 30_000_000);
+    let deadline = super::end_of(call.datum(1), "by", 30_000_000);
     let mut lease = checked(&id, None);
     lease.extend(deadline);
     Some(Datum::from(deadline))

@@ -4,7 +4,7 @@
 //! entries back. Without preload the newest row of `forge_private.frontier` is the frontier and the lock is held to the
 //! end of the transaction, so that an abort simply leaves the old row the newest.
 
-use super::{entry, now, recover};
+use super::{entry, now, recover, restore};
 use crate::pg::function::{Value, bytea_datum};
 use crate::pg::lock::{self, Class};
 use crate::pg::shmem::{self, Count, Loaded, Seen, Ticket};
@@ -281,6 +281,7 @@ fn change(
     wait: bool,
     mut step: impl FnMut(&mut Frontier, &mut Lane<'_>, bool) -> Changed,
 ) -> bool {
+    restore::ensure_ours();
     let held = if wait {
         lock::acquire(Class::Lane, lane as u32 as u64)
     } else {
@@ -361,8 +362,9 @@ fn change_shared(
             }
             place = Some(shared.begin_claim(known, lane, outcome.lowest, outcome.behind, at)?);
         }
-        shared.save(lane, loaded.ticket, &frontier, seen);
-        let due = !rows.is_empty() && at - loaded.checkpoint_at > CHECKPOINT_EVERY_US;
+        let whole = shared.save(lane, loaded.ticket, &frontier, seen);
+        // Entries that were given back during the scan are in no range of this frontier: written down, it would lose them.
+        let due = whole && !rows.is_empty() && at - loaded.checkpoint_at > CHECKPOINT_EVERY_US;
         let floor = due
             .then(|| shared.committed_floor(lane, &frontier, at))
             .flatten();
@@ -386,7 +388,10 @@ fn change_shared(
 fn change_stored(lane: i32, source: &mut Lane<'_>, step: Step<'_>) {
     let (mut frontier, exact) = recover::stored(source);
     let before = frontier.clone();
-    step(&mut frontier, source, false);
+    let changed = step(&mut frontier, source, false);
+    if !changed.rows.is_empty() {
+        xact::claimed();
+    }
     if frontier != before || !exact {
         store(lane, &frontier, now(), true);
     }

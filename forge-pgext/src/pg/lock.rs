@@ -21,6 +21,8 @@ pub enum Class {
     Rate = 0xF4,
     /// One node: shared by its claims, exclusive for taking its leases away.
     Node = 0xF5,
+    /// Stamping entries anew after a restore.
+    Restore = 0xF6,
 }
 
 /// An exclusive lock that is held until [`Held::release`] or the end of the transaction.

@@ -6,6 +6,7 @@
 
 mod lanes;
 
+use forge_core::Window;
 pub use lanes::{Loaded, Place, Seen, Ticket};
 use pgrx::pg_sys;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
@@ -17,6 +18,8 @@ const IN_FLIGHT: usize = 4096;
 const DATABASES: usize = 1024;
 const GATES: usize = 65536;
 const RATES: usize = 8192;
+/// How many places a rate bucket may have.
+const RATE_PLACES: usize = 64;
 const LOG: usize = 16384;
 /// Width of the window over which completions per second are measured, microseconds.
 const WINDOW_US: i64 = 10_000_000;
@@ -127,6 +130,12 @@ struct Database {
     counted: u32,
     start_requested: i64,
     notified: u64,
+    /// There was no place for a rate bucket: from then on buckets that are not here are in the table.
+    rates_spilled: u32,
+    /// When the worker has to wake nodes without being told, microseconds; 0 never.
+    wake_at: i64,
+    /// Transactions that were prepared with changes of Forge's.
+    prepares: u64,
 }
 
 #[repr(C)]
@@ -143,8 +152,7 @@ struct Rate {
     key: u64,
     database: u32,
     used: u32,
-    /// GCRA's theoretical arrival time, microseconds.
-    tat: i64,
+    window: Window,
 }
 
 /// The whole segment. All zeroes is its initial state.
@@ -269,15 +277,62 @@ impl Shared {
         (slot.worker_proc != 0).then_some(slot.worker_proc)
     }
 
-    /// Whether anything became ready since the last call.
-    pub fn take_wakes(&mut self) -> bool {
+    /// Nodes should look at an instant to come, `at`; answers the worker's process when it has to know now.
+    pub fn wake_at(&mut self, at: i64) -> Option<usize> {
+        let i = self.database_index()?;
+        let slot = &mut self.databases[i];
+        let sooner = slot.wake_at == 0 || at < slot.wake_at;
+        if sooner {
+            slot.wake_at = at;
+        }
+        (sooner && slot.worker_proc != 0).then_some(slot.worker_proc)
+    }
+
+    /// When the worker has to wake nodes without being told.
+    pub fn next_wake(&mut self) -> Option<i64> {
+        let i = self.database_index()?;
+        Some(self.databases[i].wake_at).filter(|at| *at != 0)
+    }
+
+    /// How many things made something ready since the last call, or were to be looked at by now.
+    pub fn take_wakes(&mut self, now: i64) -> u64 {
         let Some(i) = self.database_index() else {
-            return false;
+            return 0;
         };
         let slot = &mut self.databases[i];
-        let news = slot.wakes != slot.notified;
+        let due = slot.wake_at != 0 && slot.wake_at <= now;
+        if due {
+            slot.wake_at = 0;
+        }
+        let news = slot.wakes.wrapping_sub(slot.notified);
         slot.notified = slot.wakes;
-        news
+        news + u64::from(due)
+    }
+
+    /// A transaction with changes of Forge's was prepared; answers the worker's process, if there is one.
+    pub fn prepared(&mut self) -> Option<usize> {
+        let i = self.database_index()?;
+        let slot = &mut self.databases[i];
+        slot.prepares += 1;
+        (slot.worker_proc != 0).then_some(slot.worker_proc)
+    }
+
+    /// How many transactions were prepared with changes of Forge's since the start.
+    pub fn prepares(&mut self) -> u64 {
+        self.database_index()
+            .map_or(0, |i| self.databases[i].prepares)
+    }
+
+    /// Any lane of this database may have got entries.
+    pub fn suspect_lanes(&mut self) {
+        let database = database();
+        for lane in self
+            .lanes
+            .iter_mut()
+            .filter(|l| l.state != 0 && l.database == database)
+        {
+            lane.enqueued += 1;
+        }
     }
 
     /// The background worker of this database has started, or stopped (`process` 0).
@@ -361,16 +416,17 @@ impl Shared {
         Some(gate)
     }
 
-    /// Takes up to `want` places of a gate that lets `limit` run; answers how many it got.
-    pub fn enter_gate(&mut self, key: u64, limit: u32, want: u32) -> u32 {
-        match self.gate(key) {
-            Some(gate) => {
-                let got = want.min(limit.saturating_sub(gate.running));
-                gate.running += got;
-                got
-            }
-            None => 0,
+    /// Takes up to `want` places of a gate that lets `limit` run; answers how many it got, `None` before the gates have
+    /// been counted.
+    pub fn enter_gate(&mut self, key: u64, limit: u32, want: u32) -> Option<u32> {
+        if !self.gates_ready() {
+            return None;
         }
+        Some(self.gate(key).map_or(0, |gate| {
+            let got = want.min(limit.saturating_sub(gate.running));
+            gate.running += got;
+            got
+        }))
     }
 
     /// Gives places of a gate back.
@@ -380,26 +436,41 @@ impl Shared {
         }
     }
 
-    /// The stored arrival time of a rate bucket, to be changed in place.
-    pub fn rate(&mut self, key: u64) -> Option<&mut i64> {
+    /// The window of a rate bucket, to be changed in place; `None` when it is kept in the table. The place of a bucket
+    /// that has been idle for its period is another's to take.
+    pub fn rate(&mut self, key: u64, now: i64) -> Option<&mut Window> {
         let database = database();
         let start = spread(database, key);
-        for i in 0..RATES {
+        let (mut found, mut free) = (None, None);
+        for i in 0..RATE_PLACES {
             let at = (start + i) % RATES;
-            let free = self.rates[at].used == 0;
-            if free {
-                self.rates[at] = Rate {
-                    key,
-                    database,
-                    used: 1,
-                    tat: 0,
-                };
+            let rate = &self.rates[at];
+            if rate.used == 0 {
+                free = free.or(Some(at));
+                break;
             }
-            if self.rates[at].database == database && self.rates[at].key == key {
-                return Some(&mut self.rates[at].tat);
+            if rate.database == database && rate.key == key {
+                found = Some(at);
+                break;
+            }
+            if free.is_none() && rate.window.is_idle(now) {
+                free = Some(at);
             }
         }
-        None
+        if found.is_none() {
+            let home = self.database_index()?;
+            if self.databases[home].rates_spilled != 0 || free.is_none() {
+                self.databases[home].rates_spilled = 1;
+                return None;
+            }
+            self.rates[free?] = Rate {
+                key,
+                database,
+                used: 1,
+                window: Window::EMPTY,
+            };
+        }
+        Some(&mut self.rates[found.or(free)?].window)
     }
 
     /// Applies what a committed transaction changed.
@@ -490,6 +561,13 @@ impl Shared {
             .is_some_and(|i| self.databases[i].counted == 2)
     }
 
+    /// The numbers of this database's jobs are wrong: they are counted again.
+    pub fn uncount(&mut self) {
+        if let Some(i) = self.database_index() {
+            self.databases[i].counted = 0;
+        }
+    }
+
     /// Forgets everything about this database: its tables are new.
     pub fn reset(&mut self) {
         let database = database();
@@ -502,11 +580,12 @@ impl Shared {
             gate.running = 0;
         }
         for rate in self.rates.iter_mut().filter(|r| r.database == database) {
-            rate.tat = 0;
+            rate.window = Window::EMPTY;
         }
         if let Some(i) = self.database_index() {
             self.databases[i].gates_ready = 0;
             self.databases[i].counted = 0;
+            self.databases[i].rates_spilled = 0;
         }
     }
 

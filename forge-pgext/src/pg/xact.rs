@@ -21,6 +21,10 @@ struct Pending {
     checkpoints: Vec<Step<i32>>,
     /// Something that nodes should hear of happened.
     wake: bool,
+    /// It took entries without shared memory: their lanes stay locked to its end.
+    claimed: bool,
+    /// It stamped every entry anew.
+    restamped: Vec<Step<()>>,
 }
 
 struct Step<T> {
@@ -128,6 +132,21 @@ pub fn took(lane: i32, rows: Vec<(u64, u64)>, out_of_turn: bool, place: Place) {
     });
 }
 
+/// This transaction took entries without shared memory.
+pub fn claimed() {
+    PENDING.with_borrow_mut(|p| p.claimed = true);
+}
+
+/// This transaction stamps every entry anew: what shared memory learns of this database until its end is void if it aborts.
+pub fn restamped() {
+    PENDING.with_borrow_mut(|p| p.restamped.push(step(())));
+}
+
+/// Whether this transaction has stamped every entry anew.
+pub fn has_restamped() -> bool {
+    PENDING.with_borrow(|p| !p.restamped.is_empty())
+}
+
 /// This transaction wrote a lane's frontier down.
 pub fn checkpointed(lane: i32) {
     PENDING.with_borrow_mut(|p| p.checkpoints.push(step(lane)));
@@ -135,7 +154,11 @@ pub fn checkpointed(lane: i32) {
 
 /// This transaction took places of a gate.
 pub fn entered_gate(key: u64, count: u32) {
-    PENDING.with_borrow_mut(|p| p.entered.push(step((key, count))));
+    let new = step((key, count));
+    PENDING.with_borrow_mut(|p| match p.entered.last_mut() {
+        Some(last) if last.subxact == new.subxact && last.what.0 == key => last.what.1 += count,
+        _ => p.entered.push(new),
+    });
 }
 
 /// Gives places back at once that this transaction has just taken and not used.
@@ -170,16 +193,31 @@ unsafe extern "C-unwind" fn on_xact(
         XACT_EVENT_COMMIT => commit(),
         XACT_EVENT_ABORT => abort(),
         XACT_EVENT_PRE_PREPARE => refuse_prepare(),
-        XACT_EVENT_PREPARE => PENDING.with_borrow_mut(|p| *p = Pending::default()),
+        XACT_EVENT_PREPARE => prepare(),
         _ => {}
     }
 }
 
 fn refuse_prepare() {
-    if PENDING.with_borrow(|p| !p.taken.is_empty() || !p.entered.is_empty() || !p.left.is_empty()) {
+    let refused = PENDING.with_borrow(|p| {
+        p.claimed
+            || !p.restamped.is_empty()
+            || !p.taken.is_empty()
+            || !p.entered.is_empty()
+            || !p.left.is_empty()
+    });
+    if refused {
         pgrx::error!(
             "a transaction that has claimed or finished Forge jobs cannot be prepared for two-phase commit"
         );
+    }
+}
+
+/// What the transaction changed will be true when somebody, somewhere, commits it: without a callback. The worker watches.
+fn prepare() {
+    let pending = PENDING.take();
+    if !pending.enqueued.is_empty() || !pending.counts.is_empty() || pending.wake {
+        alert(shmem::with(shmem::Shared::prepared).flatten());
     }
 }
 
@@ -189,6 +227,7 @@ fn commit() {
         && pending.counts.is_empty()
         && pending.taken.is_empty()
         && pending.left.is_empty()
+        && pending.restamped.is_empty()
         && !pending.wake
     {
         return;
@@ -207,6 +246,9 @@ fn commit() {
         .collect();
     let worker = shmem::with(|shared| {
         shared.count(&deltas, now);
+        if !pending.restamped.is_empty() {
+            shared.uncount();
+        }
         for lane in &pending.enqueued {
             shared.enqueued(lane.what, now);
         }
@@ -225,6 +267,14 @@ fn commit() {
 fn abort() {
     let pending = PENDING.take();
     undo(&pending.taken, &pending.entered, &pending.checkpoints);
+    forget_stamps(&pending.restamped);
+}
+
+/// Frontiers that shared memory learnt after entries were stamped anew are void when the stamps are.
+fn forget_stamps(restamped: &[Step<()>]) {
+    if !restamped.is_empty() {
+        shmem::with(shmem::Shared::reset);
+    }
 }
 
 /// Undoes what an aborted transaction or savepoint did. Nodes are told: there is work again.
@@ -281,6 +331,7 @@ unsafe extern "C-unwind" fn on_subxact(
             hand_up(&mut pending.entered, own, parent);
             hand_up(&mut pending.left, own, parent);
             hand_up(&mut pending.checkpoints, own, parent);
+            hand_up(&mut pending.restamped, own, parent);
         }
         SUBXACT_EVENT_ABORT_SUB => {
             pending.enqueued.retain(|s| s.subxact != own);
@@ -295,7 +346,12 @@ unsafe extern "C-unwind" fn on_subxact(
                 .checkpoints
                 .extract_if(.., |s| s.subxact == own)
                 .collect();
+            let restamped: Vec<_> = pending
+                .restamped
+                .extract_if(.., |s| s.subxact == own)
+                .collect();
             undo(&taken, &entered, &checkpoints);
+            forget_stamps(&restamped);
         }
         _ => {}
     });

@@ -61,6 +61,10 @@ fn dump(cluster: &Cluster, database: &str, format: &str) -> std::path::PathBuf {
 #[test]
 fn another_server_goes_on_where_the_first_one_was() {
     let source = Stage::new();
+    // Its transaction ids are far ahead of those of the other server.
+    source
+        .run("DO $$ BEGIN FOR i IN 1..5000 LOOP PERFORM pg_current_xact_id(); COMMIT; END LOOP; END $$")
+        .unwrap();
     fill(&source);
     let file = dump(cluster(), source.database().name(), "c");
     let before: String = source.value(PICTURE).unwrap();
@@ -89,7 +93,10 @@ fn another_server_goes_on_where_the_first_one_was() {
             .unwrap()
     );
 
-    // And it is alive: keys still hold, jobs run, leases of before expire.
+    // And it is alive: keys still hold, jobs run, old ones and new ones, leases of before are void.
+    session
+        .run(r#"SELECT forge.enqueue('work', '{"n": 302}')"#)
+        .unwrap();
     let kept: bool = session
         .value("SELECT forge.enqueue('work', unique_key => 'u') = (SELECT id FROM forge.jobs WHERE args ->> 'n' = '301')")
         .unwrap();
@@ -105,7 +112,7 @@ fn another_server_goes_on_where_the_first_one_was() {
     ))
     .unwrap();
     session
-        .until("SELECT count(*) = 301 AND count(DISTINCT n) = 301 FROM public.effect WHERE n > 0")
+        .until("SELECT count(*) = 302 AND count(DISTINCT n) = 302 FROM public.effect WHERE n > 0")
         .unwrap();
     session
         .until("SELECT running = 0 FROM forge.queues WHERE queue = 'pull'")

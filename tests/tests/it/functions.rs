@@ -89,7 +89,12 @@ impl Client {
     }
 
     pub fn call(&self, name: &str, args: &Value) -> Answer {
-        self.send("POST", &format!("/v1/call/{name}"), &[], args.to_string().as_bytes())
+        self.send(
+            "POST",
+            &format!("/v1/call/{name}"),
+            &[],
+            args.to_string().as_bytes(),
+        )
     }
 }
 
@@ -108,7 +113,11 @@ fn stage() -> (Stage<'static>, Client) {
 pub fn problem(answer: &Answer, status: u16, code: &str) -> Value {
     let text = answer.text();
     assert_eq!(answer.status, status, "{text}");
-    assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{text}");
+    assert_eq!(
+        answer.header("content-type"),
+        Some("application/problem+json"),
+        "{text}"
+    );
     let problem = answer.json().unwrap();
     assert_eq!(problem["code"], code, "{text}");
     assert_eq!(problem["status"], status, "{text}");
@@ -131,13 +140,21 @@ fn a_function_is_called_by_name() {
     let get = client.send("GET", "/v1/call/notes", &[], b"");
     assert_eq!(value(&get), json!([added]));
     let tag = get.header("etag").unwrap().to_owned();
-    let same = client.send("GET", "/v1/call/notes?args=%7B%7D", &[("if-none-match", &tag)], b"");
+    let same = client.send(
+        "GET",
+        "/v1/call/notes?args=%7B%7D",
+        &[("if-none-match", &tag)],
+        b"",
+    );
     assert_eq!((same.status, same.body.len()), (304, 0));
     value(&client.call("add_note", &json!({"body": "again"})));
     let changed = client.send("GET", "/v1/call/notes", &[("if-none-match", &tag)], b"");
     assert_eq!(changed.status, 200);
     assert_eq!(value(&client.call("nothing", &json!({}))), Value::Null);
-    assert_eq!(value(&client.send("POST", "/v1/call/nothing", &[], b"")), Value::Null);
+    assert_eq!(
+        value(&client.send("POST", "/v1/call/nothing", &[], b"")),
+        Value::Null
+    );
     let whole = json!({"any": [1, {"thing": null}], "n": 12});
     assert_eq!(value(&client.call("echo", &whole)), whole);
 }
@@ -147,25 +164,47 @@ fn numbers_keep_their_digits() {
     let (_stage, client) = stage();
     let body = br#"{"i": 7, "t": "x", "n": 12345678901234567890.123456789012345678900, "list": [1, null, 3]}"#;
     let answer = client.send("POST", "/v1/call/typed", &[], body);
-    assert!(answer.text().contains("12345678901234567890.123456789012345678900"), "{}", answer.text());
+    assert!(
+        answer
+            .text()
+            .contains("12345678901234567890.123456789012345678900"),
+        "{}",
+        answer.text()
+    );
     assert_eq!(answer.json().unwrap()["list"], json!([1, null, 3]));
 }
 
 #[test]
 fn only_queries_are_called_with_get() {
     let (_stage, client) = stage();
-    let refused = client.send("GET", "/v1/call/add_note?args=%7B%22body%22%3A%22x%22%7D", &[], b"");
+    let refused = client.send(
+        "GET",
+        "/v1/call/add_note?args=%7B%22body%22%3A%22x%22%7D",
+        &[],
+        b"",
+    );
     problem(&refused, 405, "ZF002");
     assert_eq!(refused.header("allow"), Some("POST"));
-    problem(&client.send("PUT", "/v1/call/notes", &[], b"{}"), 405, "ZF002");
-    let fields = problem(&client.send("GET", "/v1/call/notes?arg=1", &[], b""), 422, "ZF002");
+    problem(
+        &client.send("PUT", "/v1/call/notes", &[], b"{}"),
+        405,
+        "ZF002",
+    );
+    let fields = problem(
+        &client.send("GET", "/v1/call/notes?arg=1", &[], b""),
+        422,
+        "ZF002",
+    );
     assert_eq!(fields["errors"][0]["field"], "arg");
 }
 
 #[test]
 fn every_wrong_argument_is_named() {
     let (_stage, client) = stage();
-    let answer = client.call("typed", &json!({"i": "seven", "ok": 3, "at": "never", "colour": "red"}));
+    let answer = client.call(
+        "typed",
+        &json!({"i": "seven", "ok": 3, "at": "never", "colour": "red"}),
+    );
     let found = problem(&answer, 422, "ZF002");
     let mut fields: Vec<&str> = found["errors"]
         .as_array()
@@ -188,30 +227,60 @@ fn bad_input_is_never_our_error() {
     assert_eq!(post("/v1/call/echo", b"null"), 422);
     assert_eq!(post("/v1/call/echo", br#"{"a": "\u0000"}"#), 422);
     assert_eq!(post("/v1/call/echo", br#"{"a": "\ud800"}"#), 422);
-    assert_eq!(post("/v1/call/typed", br#"{"i": 99999999999999999999, "t": "x"}"#), 422);
+    assert_eq!(
+        post(
+            "/v1/call/typed",
+            br#"{"i": 99999999999999999999, "t": "x"}"#
+        ),
+        422
+    );
     assert_eq!(post("/v1/call/typed", br#"{"i": 1e400, "t": "x"}"#), 422);
     let deep = format!("{{\"a\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
     assert_eq!(post("/v1/call/echo", deep.as_bytes()), 422);
     let huge = format!("{{\"a\":\"{}\"}}", "x".repeat(9 << 20));
     assert_eq!(post("/v1/call/echo", huge.as_bytes()), 413);
     let large = format!("{{\"body\":\"{}\"}}", "x".repeat(2_000_000));
-    assert_eq!(post("/v1/call/add_note", large.as_bytes()), 422, "a CHECK constraint");
+    assert_eq!(
+        post("/v1/call/add_note", large.as_bytes()),
+        422,
+        "a CHECK constraint"
+    );
     assert_eq!(post("/v1/call/%ff", b"{}"), 400);
     assert_eq!(post("/v1/call/%00", b"{}"), 404);
-    let media = client.send("POST", "/v1/call/echo", &[("content-type", "text/plain")], b"");
+    let media = client.send(
+        "POST",
+        "/v1/call/echo",
+        &[("content-type", "text/plain")],
+        b"",
+    );
     problem(&media, 415, "ZF002");
     let sql = "'; DROP TABLE public.note; --\" \\ $1 %s {{x}} \u{1F980}";
     let added = value(&client.call("add_note", &json!({"body": sql})));
     assert_eq!(added["body"], sql);
-    for name in ["';DROP TABLE note;--", "public.notes", "no'te\"s", "notes()", "../notes", "\u{1F980}"] {
-        let path = name.bytes().map(|byte| format!("%{byte:02x}")).collect::<String>();
+    for name in [
+        "';DROP TABLE note;--",
+        "public.notes",
+        "no'te\"s",
+        "notes()",
+        "../notes",
+        "\u{1F980}",
+    ] {
+        let path = name
+            .bytes()
+            .map(|byte| format!("%{byte:02x}"))
+            .collect::<String>();
         let unknown = client.send("POST", &format!("/v1/call/{path}"), &[], b"{}");
         problem(&unknown, 404, "ZF001");
     }
     let conflict = json!({"body": "x", "mark": 1});
     value(&client.call("add_note", &conflict));
     problem(&client.call("add_note", &conflict), 409, "ZF005");
-    assert_eq!(stage.value::<i64>("SELECT count(*) FROM public.note").unwrap(), 2);
+    assert_eq!(
+        stage
+            .value::<i64>("SELECT count(*) FROM public.note")
+            .unwrap(),
+        2
+    );
     let log = stage.nodes[0].log().unwrap();
     assert!(!log.contains("panicked"), "{log}");
 }
@@ -243,13 +312,31 @@ fn routes_map_to_arguments() {
     let wrong = problem(&get("/api/articles/x?page=three&colour=red"), 422, "ZF002");
     assert_eq!(wrong["errors"].as_array().unwrap().len(), 2, "{wrong}");
     let gone = problem(&get("/api/articles/gone"), 410, "PT410");
-    assert!(gone["detail"].as_str().unwrap().contains("Look elsewhere"), "{gone}");
-    let made = client.send("POST", "/api/articles/new", &[], br#"{"slug": "not this", "body": "b"}"#);
+    assert!(
+        gone["detail"].as_str().unwrap().contains("Look elsewhere"),
+        "{gone}"
+    );
+    let made = client.send(
+        "POST",
+        "/api/articles/new",
+        &[],
+        br#"{"slug": "not this", "body": "b"}"#,
+    );
     assert_eq!(made.status, 201, "{}", made.text());
     assert_eq!(made.header("location"), Some("/api/articles/new"));
     assert_eq!(made.json().unwrap(), json!({"body": "b"}));
-    let dropped = client.send("DELETE", "/api/articles/new", &[("content-type", "application/json")], b"");
-    assert_eq!((dropped.status, dropped.body.len()), (204, 0), "{}", dropped.text());
+    let dropped = client.send(
+        "DELETE",
+        "/api/articles/new",
+        &[("content-type", "application/json")],
+        b"",
+    );
+    assert_eq!(
+        (dropped.status, dropped.body.len()),
+        (204, 0),
+        "{}",
+        dropped.text()
+    );
     let wrong = client.send("PATCH", "/api/articles/new", &[], b"{}");
     problem(&wrong, 405, "ZF002");
     assert_eq!(wrong.header("allow"), Some("DELETE, GET, HEAD, POST"));
@@ -264,7 +351,11 @@ fn routes_map_to_arguments() {
              SELECT forge.register_route('GET', '/late', 'late');",
         )
         .unwrap();
-    assert_eq!(value(&get("/late")), json!(7), "known as soon as it is registered");
+    assert_eq!(
+        value(&get("/late")),
+        json!(7),
+        "known as soon as it is registered"
+    );
     assert_eq!(value(&client.call("late", &json!({}))), json!(7));
 }
 
@@ -289,7 +380,12 @@ fn the_idempotency_key_gives_the_first_answer() {
     let (stage, client) = stage();
     let add = |body: &str, key: &str| {
         let body = json!({ "body": body }).to_string();
-        client.send("POST", "/v1/call/add_note", &[("idempotency-key", key)], body.as_bytes())
+        client.send(
+            "POST",
+            "/v1/call/add_note",
+            &[("idempotency-key", key)],
+            body.as_bytes(),
+        )
     };
     let first = add("a", "k1");
     let again = add("a", "k1");
@@ -299,7 +395,12 @@ fn the_idempotency_key_gives_the_first_answer() {
     problem(&add("other", "k1"), 422, "ZF002");
     problem(&add("a", &"k".repeat(300)), 422, "ZF002");
     assert_ne!(value(&add("a", "k2")), value(&first));
-    assert_eq!(stage.value::<i64>("SELECT count(*) FROM public.note").unwrap(), 2);
+    assert_eq!(
+        stage
+            .value::<i64>("SELECT count(*) FROM public.note")
+            .unwrap(),
+        2
+    );
 }
 
 #[test]
@@ -326,7 +427,11 @@ fn a_call_ends_within_its_functions_timeout() {
     let started = Instant::now();
     let slow = client.call("slow", &json!({"seconds": 30}));
     problem(&slow, 504, "ZF008");
-    assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
+    assert!(
+        started.elapsed() < Duration::from_secs(8),
+        "{:?}",
+        started.elapsed()
+    );
     value(&client.call("slow", &json!({"seconds": 0})));
 }
 
@@ -345,25 +450,44 @@ fn one_execution_serves_all_who_ask_the_same() {
                 })
             })
             .collect();
-        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .collect()
     });
     seen.dedup();
     assert_eq!(seen.len(), 1, "{seen:?}");
     assert_eq!(ask(1), seen[0], "kept");
     assert_ne!(ask(2), seen[0], "other arguments");
     let hit = client.send("GET", "/v1/call/moment?args=%7B%22x%22%3A1%7D", &[], b"");
-    assert!(hit.header("cache-status").unwrap().starts_with("forge; hit; ttl="), "{:?}", hit.headers);
+    assert!(
+        hit.header("cache-status")
+            .unwrap()
+            .starts_with("forge; hit; ttl="),
+        "{:?}",
+        hit.headers
+    );
 }
 
 #[test]
 fn actions_are_waited_for_or_answered_with_their_job() {
     let (stage, client) = stage();
-    assert_eq!(value(&client.call("work", &json!({"x": 1}))), json!({"did": {"x": 1}}));
-    let later = client.send("POST", "/v1/call/work", &[("prefer", "respond-async")], br#"{"x":2}"#);
+    assert_eq!(
+        value(&client.call("work", &json!({"x": 1}))),
+        json!({"did": {"x": 1}})
+    );
+    let later = client.send(
+        "POST",
+        "/v1/call/work",
+        &[("prefer", "respond-async")],
+        br#"{"x":2}"#,
+    );
     assert_eq!(later.status, 202, "{}", later.text());
     let job = later.json().unwrap()["job_id"].as_str().unwrap().to_owned();
     stage
-        .until(&format!("SELECT state = 'completed' FROM forge.jobs WHERE id = '{job}'"))
+        .until(&format!(
+            "SELECT state = 'completed' FROM forge.jobs WHERE id = '{job}'"
+        ))
         .unwrap();
     let failed = problem(&client.call("fail", &json!({})), 502, "ZF012");
     assert!(!failed.to_string().contains("inner secret"), "{failed}");
@@ -375,19 +499,32 @@ fn the_description_is_complete() {
     let document = eventually(SOON, "the description", || {
         let answer = client.send("GET", "/openapi.json", &[], b"");
         let document = answer.json()?;
-        Ok(document["paths"]["/api/articles/{slug}"].is_object().then_some(document))
+        Ok(document["paths"]["/api/articles/{slug}"]
+            .is_object()
+            .then_some(document))
     })
     .unwrap();
     assert_eq!(document["openapi"], "3.1.0");
     let paths = &document["paths"];
-    for path in ["/v1/call/notes", "/v1/call/add_note", "/v1/call/work", "/v1/call/secret"] {
-        assert!(paths[path]["post"]["responses"]["422"].is_object(), "{path}");
+    for path in [
+        "/v1/call/notes",
+        "/v1/call/add_note",
+        "/v1/call/work",
+        "/v1/call/secret",
+    ] {
+        assert!(
+            paths[path]["post"]["responses"]["422"].is_object(),
+            "{path}"
+        );
     }
-    assert!(paths["/v1/call/notes"]["get"].is_object() && paths["/v1/call/add_note"]["get"].is_null());
-    let typed = &paths["/v1/call/typed"]["post"]["requestBody"]["content"]["application/json"]["schema"];
+    assert!(
+        paths["/v1/call/notes"]["get"].is_object() && paths["/v1/call/add_note"]["get"].is_null()
+    );
+    let typed =
+        &paths["/v1/call/typed"]["post"]["requestBody"]["content"]["application/json"]["schema"];
     assert_eq!(typed["required"], json!(["i", "t"]));
     assert_eq!(typed["properties"]["i"]["type"], json!(["integer", "null"]));
-    let text = crate::cli::run(&stage, &["codegen", "openapi"]).unwrap();
+    let text = crate::command::run(&stage, &[], &["codegen", "openapi"]).unwrap();
     let printed: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(printed, document);
 }
@@ -418,7 +555,11 @@ fn without_the_database_kept_answers_are_stale_and_the_rest_is_refused() {
     let refused = client.call("notes", &json!({}));
     problem(&refused, 503, "ZF007");
     assert!(refused.header("retry-after").is_some());
-    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    assert!(
+        started.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        started.elapsed()
+    );
     cluster.start_again().unwrap();
     eventually(SOON, "a new answer", || {
         let answer = client.call("moment", &json!({}));

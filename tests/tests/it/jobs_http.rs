@@ -1,6 +1,6 @@
 //! `/v1/jobs` as clients see it.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use forge_tests::http::{self, Answer};
 use serde_json::{Value, json};
@@ -362,11 +362,16 @@ fn credentials_decide() {
     stage
         .run("SELECT forge.revoke_api_key('forge_admin-key')")
         .unwrap();
+    let mut last = None;
     forge_tests::until(
-        crate::session::SOON,
+        Duration::from_secs(10),
         "the revoked key to be refused",
-        || Ok(revoked.get("/v1/jobs").status == 401),
+        || {
+            let answer = last.insert(revoked.get("/v1/jobs"));
+            Ok(answer.status == 401)
+        },
     )
+    .map_err(|error| format!("{error}; the last answer was {}", last.unwrap().text()))
     .unwrap();
 }
 

@@ -1,8 +1,9 @@
 //! The example worker in Python, over gRPC.
 
 use std::{
-    io::{BufRead, BufReader},
+    io::{self, BufRead, BufReader},
     process::{Child, Command, Stdio},
+    thread,
     time::Duration,
 };
 
@@ -40,11 +41,12 @@ impl Worker {
             .spawn()
             .unwrap();
         let reaper = Reaper::watch(child.id().cast_signed(), Signal::SIGKILL).unwrap();
+        let mut said = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
+        said.read_line(&mut line).unwrap();
         assert_eq!(line.trim(), "ready");
+        // It says so again on every node it moves to: read on, else its print fails and it ends.
+        thread::spawn(move || io::copy(&mut said, &mut io::sink()));
         Self {
             child,
             _reaper: reaper,

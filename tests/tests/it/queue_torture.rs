@@ -55,7 +55,7 @@ fn torture(preload: bool, breaking: Breaking) {
     client.batch_execute(world::SETUP).unwrap();
     audit::prepare(&mut client);
     drop(client);
-    let world = World::default();
+    let world = World::new(breaking != Breaking::Nothing);
     std::thread::scope(|scope| {
         for number in 0..setting("FORGE_TORTURE_SESSIONS", 10) {
             let session = Session::new(&url, format!("s{number}"), seed + number, &world);
@@ -143,19 +143,16 @@ fn without_preload() {
 }
 
 #[test]
-#[ignore = "known to fail now and then: a job lost after a crash, see CHANGELOG.md"]
 fn while_backends_are_killed() {
     torture(true, Breaking::Backends);
 }
 
 #[test]
-#[ignore = "known to fail now and then: a job lost after a crash, see CHANGELOG.md"]
 fn while_the_server_crashes() {
     torture(true, Breaking::Server);
 }
 
 #[test]
-#[ignore = "known to fail now and then: a job lost after a crash, see CHANGELOG.md"]
 fn without_preload_while_the_server_crashes() {
     torture(false, Breaking::Server);
 }

@@ -105,7 +105,11 @@ impl Shared {
                 tracing::debug!(url = self.url, "key set fetched");
                 *self.kept.write().unwrap_or_else(PoisonError::into_inner) = Some((keys, began));
             }
-            Err(error) => tracing::warn!(url = self.url, error, "the issuer's key set cannot be fetched"),
+            Err(error) => tracing::warn!(
+                url = self.url,
+                error,
+                "the issuer's key set cannot be fetched"
+            ),
         }
     }
 

@@ -95,15 +95,27 @@ async fn every_algorithm_is_verified() {
     ] {
         let verifier = verifier(vec![issuer(algorithm)]);
         let token = signed(signature(algorithm), &claims());
-        let verified = verifier.verify(&token).await.map_err(|problem| problem.detail).unwrap();
-        assert_eq!(verified.caller.subject.as_deref(), Some("u1"), "{algorithm:?}");
+        let verified = verifier
+            .verify(&token)
+            .await
+            .map_err(|problem| problem.detail)
+            .unwrap();
+        assert_eq!(
+            verified.caller.subject.as_deref(),
+            Some("u1"),
+            "{algorithm:?}"
+        );
         assert_eq!(verified.caller.role, "forge_user");
         assert!(verified.left <= Duration::from_secs(91));
         // Another signature over the same content.
         let (content, _) = token.rsplit_once('.').unwrap();
         let other = signed(signature(algorithm), &with(json!({"sub": "u2"})));
         let forged = format!("{content}.{}", other.rsplit_once('.').unwrap().1);
-        assert_eq!(refusal(&verifier, &forged).await, "the token's signature is wrong", "{algorithm:?}");
+        assert_eq!(
+            refusal(&verifier, &forged).await,
+            "the token's signature is wrong",
+            "{algorithm:?}"
+        );
     }
 }
 
@@ -117,9 +129,22 @@ async fn the_token_does_not_choose_the_algorithm() {
         &EncodingKey::from_secret(RSA_PUBLIC.as_bytes()),
     )
     .unwrap();
-    assert!(refusal(&verifier, &confused).await.contains("must be signed with RS256"));
-    let weaker = encode(&Header::new(Signature::PS256), &claims(), &key(Signature::PS256)).unwrap();
-    assert!(refusal(&verifier, &weaker).await.contains("must be signed with RS256"));
+    assert!(
+        refusal(&verifier, &confused)
+            .await
+            .contains("must be signed with RS256")
+    );
+    let weaker = encode(
+        &Header::new(Signature::PS256),
+        &claims(),
+        &key(Signature::PS256),
+    )
+    .unwrap();
+    assert!(
+        refusal(&verifier, &weaker)
+            .await
+            .contains("must be signed with RS256")
+    );
 }
 
 #[tokio::test]
@@ -127,14 +152,26 @@ async fn unsigned_tokens_are_none() {
     let verifier = verifier(vec![issuer(Algorithm::HS256)]);
     let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
     for alg in ["none", "None", "NONE", ""] {
-        let content = format!("{}.{}", part(&json!({"alg": alg, "typ": "JWT"})), part(&claims()));
+        let content = format!(
+            "{}.{}",
+            part(&json!({"alg": alg, "typ": "JWT"})),
+            part(&claims())
+        );
         refusal(&verifier, &format!("{content}.")).await;
         refusal(&verifier, &content).await;
     }
     let good = signed(Signature::HS256, &claims());
     let (content, _) = good.rsplit_once('.').unwrap();
     refusal(&verifier, &format!("{content}.")).await;
-    for nonsense in [".", "..", "a.b.c", "a.b", "....", &format!("{good}.x"), &"x.".repeat(100)] {
+    for nonsense in [
+        ".",
+        "..",
+        "a.b.c",
+        "a.b",
+        "....",
+        &format!("{good}.x"),
+        &"x.".repeat(100),
+    ] {
         refusal(&verifier, nonsense).await;
     }
     let oversized = signed(Signature::HS256, &with(json!({"x": "y".repeat(LONGEST)})));
@@ -186,11 +223,26 @@ async fn the_role_is_where_the_issuer_says() {
     let says = |changes: Value| signed(Signature::HS256, &with(changes));
     let role = |token: String| {
         let verifier = &verifier;
-        async move { verifier.verify(&token).await.map(|verified| verified.caller.role) }
+        async move {
+            verifier
+                .verify(&token)
+                .await
+                .map(|verified| verified.caller.role)
+        }
     };
-    assert_eq!(role(says(json!({"app": {"role": "editor"}}))).await.unwrap(), "editor");
-    assert_eq!(role(says(json!({"role": "forge_admin"}))).await.unwrap(), "forge_user");
-    let refused = role(says(json!({"app": {"role": "forge_admin"}}))).await.unwrap_err();
+    assert_eq!(
+        role(says(json!({"app": {"role": "editor"}})))
+            .await
+            .unwrap(),
+        "editor"
+    );
+    assert_eq!(
+        role(says(json!({"role": "forge_admin"}))).await.unwrap(),
+        "forge_user"
+    );
+    let refused = role(says(json!({"app": {"role": "forge_admin"}})))
+        .await
+        .unwrap_err();
     assert_eq!(refused.status.as_u16(), 403);
 }
 

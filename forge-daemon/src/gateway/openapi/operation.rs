@@ -43,7 +43,11 @@ impl<'a> Operation<'a> {
     /// Called with its arguments in the query string.
     pub fn get(self) -> Value {
         let mut operation = self.head("get");
-        let required = self.function.arguments().iter().any(|argument| argument.required);
+        let required = self
+            .function
+            .arguments()
+            .iter()
+            .any(|argument| argument.required);
         let args = json!({
             "name": "args",
             "in": "query",
@@ -68,7 +72,12 @@ impl<'a> Operation<'a> {
             .filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'))
             .map(|name| name.trim_start_matches('*'))
             .collect();
-        let known = |name: &str| self.function.arguments().iter().find(|argument| argument.name == name);
+        let known = |name: &str| {
+            self.function
+                .arguments()
+                .iter()
+                .find(|argument| argument.name == name)
+        };
         let mut parameters: Vec<Value> = in_path
             .iter()
             .map(|name| in_url(name, "path", known(name)))
@@ -90,7 +99,8 @@ impl<'a> Operation<'a> {
             operation.insert("requestBody".into(), self.body(&schema));
             parameters.extend(self.headers());
         } else if !whole {
-            parameters.extend(rest().map(|argument| in_url(&argument.name, "query", Some(argument))));
+            parameters
+                .extend(rest().map(|argument| in_url(&argument.name, "query", Some(argument))));
         }
         operation.insert("parameters".into(), Value::Array(parameters));
         finish(operation, self.responses(method == "get"))
@@ -122,14 +132,14 @@ impl<'a> Operation<'a> {
     }
 
     fn body(&self, schema: &Value) -> Value {
-        let needed = schema["required"].as_array().is_some_and(|names| !names.is_empty());
+        let needed = schema["required"]
+            .as_array()
+            .is_some_and(|names| !names.is_empty());
         json!({ "required": needed, "content": { "application/json": { "schema": schema } } })
     }
 
     fn headers(&self) -> Vec<Value> {
-        let header = |name: &str, description: &str, schema: Value| {
-            json!({ "name": name, "in": "header", "required": false, "description": description, "schema": schema })
-        };
+        let header = |name: &str, description: &str, schema: Value| json!({ "name": name, "in": "header", "required": false, "description": description, "schema": schema });
         let key = || {
             header(
                 "Idempotency-Key",
@@ -142,7 +152,11 @@ impl<'a> Operation<'a> {
             Kind::Mutation => vec![key()],
             Kind::Action => vec![
                 key(),
-                header("Prefer", "`respond-async` answers 202 with the job", json!({ "type": "string", "enum": ["respond-async"] })),
+                header(
+                    "Prefer",
+                    "`respond-async` answers 202 with the job",
+                    json!({ "type": "string", "enum": ["respond-async"] }),
+                ),
             ],
         }
     }
@@ -157,13 +171,19 @@ impl<'a> Operation<'a> {
             responses.insert("204".into(), json!({ "description": "Nothing to say" }));
         } else {
             let schema = schema::nullable(&self.function.returns);
-            responses.insert("200".into(), json!({ "description": "The function's answer", "content": json(schema) }));
+            responses.insert(
+                "200".into(),
+                json!({ "description": "The function's answer", "content": json(schema) }),
+            );
         }
         if revalidates {
             responses.insert("304".into(), json!({ "description": "Not changed" }));
         }
         if self.function.kind == Kind::Action {
-            responses.insert("202".into(), json!({ "$ref": "#/components/responses/Accepted" }));
+            responses.insert(
+                "202".into(),
+                json!({ "$ref": "#/components/responses/Accepted" }),
+            );
         }
         let problem = || json!({ "$ref": "#/components/responses/Problem" });
         for status in PROBLEMS {

@@ -68,8 +68,14 @@ mod tests {
 
     #[test]
     fn null_is_always_possible() {
-        assert_eq!(nullable(&json!({"type": "integer", "minimum": 1})), json!({"type": ["integer", "null"], "minimum": 1}));
-        assert_eq!(nullable(&json!({"type": ["string", "null"]})), json!({"type": ["string", "null"]}));
+        assert_eq!(
+            nullable(&json!({"type": "integer", "minimum": 1})),
+            json!({"type": ["integer", "null"], "minimum": 1})
+        );
+        assert_eq!(
+            nullable(&json!({"type": ["string", "null"]})),
+            json!({"type": ["string", "null"]})
+        );
         assert_eq!(nullable(&json!({})), json!({}));
         assert_eq!(nullable(&Value::Null), json!({}));
         assert_eq!(

@@ -160,33 +160,49 @@ impl Shared {
         self.write(i, frontier);
     }
 
-    /// Stores a lane's frontier, loaded with `ticket` and changed since, and what a scan saw.
-    pub fn save(&mut self, lane: i32, ticket: Ticket, frontier: &Frontier, seen: Option<Seen>) {
+    /// Stores a lane's frontier, loaded with `ticket` and changed since, and what a scan saw. Answers whether it is the
+    /// whole truth: false when something was given back meanwhile that it does not know of.
+    pub fn save(
+        &mut self,
+        lane: i32,
+        ticket: Ticket,
+        frontier: &Frontier,
+        seen: Option<Seen>,
+    ) -> bool {
         let Some(i) = self.lane_index(lane) else {
-            return;
+            return false;
         };
         if self.lanes[i].state != KNOWN || self.lanes[i].epoch != ticket.epoch {
             // It became unknown meanwhile, and will be rebuilt when the caller's claim has ended.
-            return;
+            return false;
         }
         self.forget_returned(i, ticket.returned);
         self.free_list(self.lanes[i].first_range);
         self.lanes[i].first_range = 0;
+        let whole = self.lanes[i].first_returned == 0;
         if frontier.ranges.len() > self.room() {
             self.make_unknown(i);
-            return;
+            return whole;
         }
         self.write(i, frontier);
         let slot = &mut self.lanes[i];
-        let Some(seen) = seen else { return };
-        if let Some(counter) = seen.exhausted {
-            slot.seen = counter;
-            slot.seen_at = seen.at;
-            slot.waiting_since = 0;
-        } else {
-            slot.seen = 0;
-            slot.waiting_since = seen.waiting_since;
+        match seen {
+            Some(Seen {
+                exhausted: Some(counter),
+                at,
+                ..
+            }) => {
+                slot.seen = counter;
+                slot.seen_at = at;
+                slot.waiting_since = 0;
+            }
+            Some(seen) => {
+                slot.seen = 0;
+                slot.waiting_since = seen.waiting_since;
+            }
+            None => {}
         }
+        whole
     }
 
     fn write(&mut self, i: usize, frontier: &Frontier) {

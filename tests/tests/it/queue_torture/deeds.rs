@@ -159,8 +159,9 @@ pub fn hold(session: &mut Session<'_>) {
         );
         if held.is_ok() {
             session.dally(span);
-            session.plainly("COMMIT");
         }
+        // Cancelled, it leaves an open transaction all the same.
+        session.plainly("ROLLBACK");
     }
 }
 

@@ -27,6 +27,8 @@ pub struct Session<'w> {
     pub enqueued: Vec<Uuid>,
     pub completed: Vec<Uuid>,
     transactions: u64,
+    /// The current transaction commits without waiting for the disk.
+    lazy: bool,
 }
 
 /// How a transaction ended, as far as the session knows.
@@ -48,6 +50,7 @@ impl<'w> Session<'w> {
             enqueued: Vec::new(),
             completed: Vec::new(),
             transactions: 0,
+            lazy: false,
         }
     }
 
@@ -86,13 +89,16 @@ impl<'w> Session<'w> {
         if !client.is_closed() {
             self.client = Some(client);
         }
+        // What a crash may take away again is not known to be so.
+        let certain = !(self.lazy && self.world.crashes);
         let fate = match end {
+            End::Committed if !certain => Fate::Unknown,
             End::Committed => Fate::Committed,
             End::Undone => Fate::RolledBack,
             End::Unknown => Fate::Unknown,
         };
         self.world.settle(&self.enqueued, fate);
-        if end == End::Committed {
+        if end == End::Committed && certain {
             self.world.complete(&self.completed);
         }
         (end, value)
@@ -111,7 +117,8 @@ impl<'w> Session<'w> {
             "SERIALIZABLE",
         ]);
         let mut begin = format!("BEGIN ISOLATION LEVEL {level};");
-        if self.dice.one_in(3) {
+        self.lazy = self.dice.one_in(3);
+        if self.lazy {
             begin += "SET LOCAL synchronous_commit = off;";
         }
         if self.dice.one_in(20) {

@@ -50,6 +50,8 @@ pub struct World {
     pub prepared: Mutex<BTreeMap<String, Vec<Uuid>>>,
     violations: Mutex<Vec<String>>,
     over: AtomicBool,
+    /// The server crashes now and then, and with it goes what was committed without waiting for the disk.
+    pub crashes: bool,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -57,6 +59,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl World {
+    pub fn new(crashes: bool) -> Self {
+        Self {
+            crashes,
+            ..Self::default()
+        }
+    }
+
     pub fn settle(&self, ids: &[Uuid], fate: Fate) {
         let mut jobs = lock(&self.jobs);
         for id in ids {
