@@ -21,6 +21,10 @@ pub enum Class {
     Rate = 0xF4,
     /// One node: shared by its claims, exclusive for taking its leases away.
     Node = 0xF5,
+    /// One place of a function's concurrency limit, or one idempotency key of a call.
+    Call = 0xF8,
+    /// The end of the audit log's chain.
+    Audit = 0xF9,
 }
 
 /// An exclusive lock that is held until [`Held::release`] or the end of the transaction.
