@@ -24,7 +24,7 @@ BEGIN
         SELECT wanted.name, p.oid::pg_catalog.regprocedure AS signature, w.grantees
         FROM (VALUES
             -- What functions that run as their callers use.
-            ('forge_anon, forge_user, forge_service', ARRAY['auth_subject', 'auth_role', 'auth_claims', 'http_response']),
+            ('forge_anon, forge_user, forge_service', ARRAY['auth_subject', 'auth_role', 'auth_claims', 'auth_token', 'http_response']),
             ('forge_user, forge_service', ARRAY['enqueue', 'enqueue_many', 'call']),
             ('forge_service', ARRAY['claim', 'complete', 'fail', 'snooze', 'progress', 'extend',
                 'cancel', 'retry', 'discard', 'redrive'])

@@ -99,6 +99,10 @@ CREATE FUNCTION forge.auth_role() RETURNS text
     LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'forge_auth_role';
 COMMENT ON FUNCTION forge.auth_role() IS 'Role of the caller; outside of a call the role the session acts as';
 
+CREATE FUNCTION forge.auth_token() RETURNS text
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'forge_auth_token';
+COMMENT ON FUNCTION forge.auth_token() IS 'Token of the session that the call came with, for applications that give it back to its owner; null for every other credential';
+
 CREATE FUNCTION forge.auth_claims() RETURNS jsonb
     LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'forge_auth_claims';
 COMMENT ON FUNCTION forge.auth_claims() IS 'Claims of the caller''s credential; {} outside of a call';

@@ -240,6 +240,11 @@ sql_function!(
     identity::current::auth_role
 );
 sql_function!(
+    forge_auth_token,
+    pg_finfo_forge_auth_token,
+    identity::current::auth_token
+);
+sql_function!(
     forge_auth_claims,
     pg_finfo_forge_auth_claims,
     identity::current::auth_claims

@@ -284,6 +284,7 @@ fn meta(registered: &Registered, outcome: &Outcome) -> Option<String> {
         let names: Vec<&str> = [
             (current::SUBJECT, "\"subject\""),
             (current::CLAIMS, "\"claims\""),
+            (current::TOKEN, "\"token\""),
         ]
         .into_iter()
         .filter(|(part, _)| read & part != 0)

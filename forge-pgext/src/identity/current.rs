@@ -17,9 +17,9 @@ use std::rc::Rc;
 pub const SUBJECT: u8 = 1;
 pub const CLAIMS: u8 = 2;
 pub const ROLE: u8 = 4;
+pub const TOKEN: u8 = 8;
 
-/// A caller, as the gateway found by the credential.
-#[derive(Debug)]
+/// A caller, as the gateway found by the credential. Not to be printed: it may hold a token.
 pub struct Identity {
     pub subject: Option<String>,
     pub role: String,
@@ -28,6 +28,8 @@ pub struct Identity {
     pub claims: String,
     /// Name of the API key.
     pub name: Option<String>,
+    /// The session's token, which its owner may have back.
+    token: Option<String>,
     /// The text it was read from.
     text: String,
 }
@@ -41,6 +43,8 @@ struct Given<'a> {
     claims: Option<&'a RawValue>,
     #[serde(default)]
     name: Option<String>,
+    #[serde(default)]
+    token: Option<String>,
 }
 
 thread_local! {
@@ -186,6 +190,7 @@ fn parse(text: &str) -> Identity {
         role_oid,
         claims: claims.to_owned(),
         name: given.name,
+        token: given.token,
         text: text.to_owned(),
     }
 }
@@ -253,6 +258,12 @@ pub fn auth_role(_: &Call) -> Value {
         |identity| identity.role.clone(),
     );
     Some(text_datum(&name))
+}
+
+/// `forge.auth_token() returns text`.
+pub fn auth_token(_: &Call) -> Value {
+    note(TOKEN);
+    current()?.token.as_deref().map(text_datum)
 }
 
 /// `forge.auth_claims() returns jsonb`.
