@@ -275,7 +275,7 @@ mod tests {
     #[tokio::test]
     async fn unknown_paths_and_methods_are_problems() {
         let context = Context::unconnected();
-        let request = Request::get("/nope").header("x-request-id", "r-1");
+        let request = Request::get("/v1/nope").header("x-request-id", "r-1");
         let (status, document) = problem(send(&context, request, "").await).await;
         assert_eq!(
             (status, &document["code"], &document["request_id"]),
