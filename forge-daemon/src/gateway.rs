@@ -4,13 +4,13 @@
 //! document (RFC 9457); while the node drains, new requests are refused and those in progress are waited for.
 
 mod answer;
+mod audit;
 mod auth;
 mod body;
 mod cache;
 mod call;
 mod compress;
 mod cors;
-mod denials;
 mod doorway;
 mod guard;
 mod health;
@@ -47,8 +47,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    body::Limits, cache::Cache, denials::Denials, guard::RequestId, health::Pulse,
-    hooks::Registration, identity::Identities, problem::Problem, proxy::ClientIp, server::Server,
+    audit::Audit, body::Limits, cache::Cache, guard::RequestId, health::Pulse, hooks::Registration,
+    identity::Identities, problem::Problem, proxy::ClientIp, server::Server,
 };
 use crate::{
     app::Context,
@@ -71,7 +71,7 @@ struct Door {
     context: Context,
     executor: Executor,
     identities: Arc<Identities>,
-    denials: Denials,
+    audit: Audit,
     webhooks: Cache<String, Option<Registration>>,
     pulse: Pulse,
     gauges: Gauges,
@@ -85,7 +85,7 @@ impl Door {
         Self {
             executor,
             identities,
-            denials: Denials::spawn(context),
+            audit: Audit::spawn(context),
             webhooks: Cache::new(REMEMBERED_WEBHOOKS),
             pulse: Pulse::new(&context.db),
             gauges: Gauges::default(),

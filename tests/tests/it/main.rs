@@ -15,6 +15,7 @@ mod drain;
 mod dump_restore;
 mod edge;
 mod functions;
+mod gateway_grpc;
 mod handlers;
 mod hooks;
 mod identity;

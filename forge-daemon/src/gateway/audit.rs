@@ -1,4 +1,4 @@
-//! Denied calls reach the audit log.
+//! Denied calls, and those of administrators, reach the audit log.
 //!
 //! Invariants: nobody waits for it; at most so many are pending, more are counted and dropped. Credentials that prove
 //! nothing are not among them: whoever sends them must not be able to make the database write.
@@ -16,54 +16,62 @@ const DENIED: Query = Query::new(
 );
 const PENDING: usize = 1024;
 
-struct Denial {
+struct Event {
+    action: &'static str,
     identity: String,
     object: String,
     request_id: Option<String>,
 }
 
-/// Where denials are noted.
-pub(super) struct Denials {
-    pending: mpsc::Sender<Denial>,
+/// Where calls are noted.
+pub(super) struct Audit {
+    pending: mpsc::Sender<Event>,
 }
 
-impl Denials {
-    /// Starts writing them down.
+impl Audit {
+    /// Starts writing down.
     pub fn spawn(context: &Context) -> Self {
-        let (pending, mut denials) = mpsc::channel::<Denial>(PENDING);
+        let (pending, mut events) = mpsc::channel::<Event>(PENDING);
         let db = context.db.clone();
-        context.tasks.spawn("denials", |stop| async move {
+        context.tasks.spawn("audit", |stop| async move {
             loop {
-                let denial = tokio::select! {
+                let event = tokio::select! {
                     () = stop.cancelled() => return,
-                    denial = denials.recv() => denial,
+                    event = events.recv() => event,
                 };
-                let Some(denial) = denial else {
+                let Some(event) = event else {
                     return stop.cancelled().await;
                 };
                 let written = db
                     .rows(
                         &DENIED,
-                        &[&denial.identity, &"call", &denial.object, &denial.request_id],
+                        &[&event.identity, &event.action, &event.object, &event.request_id],
                     )
                     .await;
                 if let Err(error) = written {
                     metrics::counter!("forge_audit_dropped_total").increment(1);
-                    tracing::warn!(%error, object = denial.object, "a denied call was not written to the audit log");
+                    tracing::warn!(%error, object = event.object, "a call was not written to the audit log");
                 }
             }
         });
         Self { pending }
     }
 
-    /// Notes that `identity` may not do this.
-    pub fn note(&self, identity: &Identity, object: &str, request_id: Option<String>) {
-        let denial = Denial {
+    /// Notes that `identity` was `denied` this, or made the `call`.
+    pub fn note(
+        &self,
+        action: &'static str,
+        identity: &Identity,
+        object: &str,
+        request_id: Option<String>,
+    ) {
+        let event = Event {
+            action,
             identity: identity.sealed.text().to_owned(),
             object: object.to_owned(),
             request_id,
         };
-        if self.pending.try_send(denial).is_err() {
+        if self.pending.try_send(event).is_err() {
             metrics::counter!("forge_audit_dropped_total").increment(1);
         }
     }
