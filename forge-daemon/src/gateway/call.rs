@@ -90,7 +90,6 @@ pub(super) fn order(
         later: false,
         patience: answer::patience(door.context.config.http.request_timeout.get()),
         circumstances: Circumstances {
-            kind: None,
             idempotency_key: idempotency_key(&parts.headers)?,
             request_id: super::request_id(parts),
             traceparent: Some(trace::traceparent(&parts.headers)),
