@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     extract::{Request, State},
-    http::{StatusCode, request::Parts},
+    http::request::Parts,
     response::Response,
 };
 use forge_core::Code;
@@ -84,9 +84,7 @@ fn find(catalog: &Catalog, parts: &Parts) -> Result<Option<Target>, Problem> {
                 "{:.20} is not possible at {path:.200}; possible are {allow}",
                 parts.method.as_str()
             );
-            let mut problem = Problem::request(StatusCode::METHOD_NOT_ALLOWED, detail);
-            problem.allow = Some(allow);
-            return Err(problem);
+            return Err(Problem::method(detail, &allow));
         }
         Found::Route(route, fields) => (route, fields),
     };
