@@ -6,6 +6,7 @@
 //! call ends within its function's time limit.
 
 mod action;
+mod audit;
 mod call;
 mod caller;
 mod catalog;
@@ -25,7 +26,7 @@ pub use catalog::{Argument, Catalog, Function, Kind};
 pub use error::Error;
 pub use routes::{Found, Route, Routes};
 
-use self::{action::Desk, catalog::Keeper, flight::Flights, memory::Memory};
+use self::{action::Desk, audit::Audit, catalog::Keeper, flight::Flights, memory::Memory};
 use crate::{
     app::Context,
     config::Cache,
@@ -45,6 +46,7 @@ struct Inner {
     memory: Memory,
     flights: Flights,
     desk: Desk,
+    audit: Audit,
 }
 
 impl Executor {
@@ -57,6 +59,7 @@ impl Executor {
                 memory: Memory::new(cache),
                 flights: Flights::default(),
                 desk: Desk::new(db.clone()),
+                audit: Audit::new(db.clone()),
             }),
         }
     }
@@ -73,6 +76,8 @@ impl Executor {
         tasks.spawn("function catalog", |stop| async move {
             inner.keeper.follow(hints, stop).await;
         });
+        let inner = self.inner.clone();
+        tasks.spawn("audit", |stop| async move { inner.audit.serve(stop).await });
         let inner = self.inner.clone();
         tasks.spawn("action results", |stop| async move {
             inner.desk.serve(stop).await;

@@ -10,7 +10,6 @@ mod cache;
 mod call;
 mod compress;
 mod cors;
-mod denials;
 mod doorway;
 mod guard;
 mod health;
@@ -47,8 +46,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    body::Limits, cache::Cache, denials::Denials, guard::RequestId, health::Pulse,
-    hooks::Registration, identity::Identities, problem::Problem, proxy::ClientIp, server::Server,
+    body::Limits, cache::Cache, guard::RequestId, health::Pulse, hooks::Registration,
+    identity::Identities, problem::Problem, proxy::ClientIp, server::Server,
 };
 use crate::{
     app::Context,
@@ -71,7 +70,6 @@ struct Door {
     context: Context,
     executor: Executor,
     identities: Arc<Identities>,
-    denials: Denials,
     webhooks: Cache<String, Option<Registration>>,
     pulse: Pulse,
     gauges: Gauges,
@@ -85,7 +83,6 @@ impl Door {
         Self {
             executor,
             identities,
-            denials: Denials::spawn(context),
             webhooks: Cache::new(REMEMBERED_WEBHOOKS),
             pulse: Pulse::new(&context.db),
             gauges: Gauges::default(),
@@ -275,7 +272,7 @@ mod tests {
     #[tokio::test]
     async fn unknown_paths_and_methods_are_problems() {
         let context = Context::unconnected();
-        let request = Request::get("/nope").header("x-request-id", "r-1");
+        let request = Request::get("/v1/nope").header("x-request-id", "r-1");
         let (status, document) = problem(send(&context, request, "").await).await;
         assert_eq!(
             (status, &document["code"], &document["request_id"]),

@@ -45,11 +45,10 @@ pub(crate) fn serve(
     let work = worker.map(|worker| {
         worker::WorkerService::new(context, worker, credentials.clone()).into_server(limit)
     });
-    let jobs = context
-        .config
-        .node
-        .has(Role::Gateway)
-        .then(|| gateway::GatewayService::new(context, credentials).into_server(limit));
+    let jobs =
+        context.config.node.has(Role::Gateway).then(|| {
+            gateway::GatewayService::new(context, credentials, executor).into_server(limit)
+        });
     let connections = door::open(context, listener, certificates);
     let context = context.clone();
     context.clone().tasks.spawn("grpc", |stop| {

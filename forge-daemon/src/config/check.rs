@@ -229,7 +229,7 @@ impl Config {
             )
         });
         for origin in &auth.trusted_origins {
-            rules.require(is_origin(origin), "auth.trusted_origins", || {
+            rules.require(is_one_origin(origin), "auth.trusted_origins", || {
                 format!("`{origin}` is no origin; write for example https://app.example.com")
             });
         }
@@ -295,7 +295,8 @@ impl super::Issuer {
     }
 }
 
-fn is_origin(text: &str) -> bool {
+/// One origin exactly: whoever is trusted with the cookie is named.
+fn is_one_origin(text: &str) -> bool {
     url::Url::parse(text).is_ok_and(|url| url.origin().ascii_serialization() == text)
 }
 

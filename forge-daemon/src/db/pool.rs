@@ -306,20 +306,20 @@ impl Session {
             if self.db.prepared {
                 // Prepared before, so that what follows is sent at once.
                 let statement = object.prepare_typed_cached(query.sql, query.types).await?;
-                let answers = tokio::join!(
+                let (began, rows, committed) = tokio::join!(
                     object.batch_execute(begin),
                     object.query(&statement, params),
                     object.batch_execute("COMMIT")
                 );
-                bracket(answers)
+                bracket(began, rows, committed)
             } else {
                 let bound = query.bind(params);
-                let answers = tokio::join!(
+                let (began, rows, committed) = tokio::join!(
                     object.batch_execute(begin),
                     object.query_typed(query.sql, &bound),
                     object.batch_execute("COMMIT")
                 );
-                bracket(answers)
+                bracket(began, rows, committed)
             }
         };
         let answer = timeout(limit + GRACE, work).await;
@@ -443,9 +443,11 @@ async fn run(
 }
 
 /// What a bracket came to: its first error, else the rows.
-fn bracket<E>(
-    (began, rows, committed): (Result<(), E>, Result<Vec<Row>, E>, Result<(), E>),
-) -> Result<Vec<Row>, E> {
+fn bracket<E, T>(
+    began: Result<(), E>,
+    rows: Result<T, E>,
+    committed: Result<(), E>,
+) -> Result<T, E> {
     began?;
     let rows = rows?;
     committed?;

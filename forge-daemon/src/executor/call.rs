@@ -35,33 +35,45 @@ const ACTION: Query = Query::new(
 /// Shared flights that were of no use before a caller flies alone.
 const FLIGHTS: usize = 3;
 
-/// What is to be called, for whom, and what the database should know about the request.
-#[derive(Clone, Debug, Default, Serialize)]
+/// What the database should know about a request.
+#[derive(Clone, Debug, Default)]
 pub struct Circumstances {
-    /// `query` when nothing else will do.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub kind: Option<&'static str>,
     /// The caller's key: the first answer under it is the answer.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,
     /// Of the request.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
     /// W3C trace context.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
     /// Address of the client.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub ip: Option<String>,
     /// Name of the API key.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
     /// HTTP method.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub method: Option<String>,
     /// Arguments that are text because they stood in a URL.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub text_args: Vec<String>,
+}
+
+/// The same as the database takes it.
+#[derive(Serialize)]
+struct Options<'a> {
+    /// `query` when nothing else will do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    idempotency_key: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traceparent: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ip: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    method: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    text_args: &'a [String],
 }
 
 /// A call to be made.
@@ -147,22 +159,34 @@ impl Executor {
     /// # Errors
     /// What the database said, or that it could not be asked.
     pub async fn call(&self, order: Order) -> Result<Answer, Error> {
-        let started = Instant::now();
-        let function = self.find(&order.name).await?;
-        let Some(function) = function else {
+        let outcome = match self.find(&order.name).await? {
+            Some(function) => {
+                let started = Instant::now();
+                let outcome = self.run_newest(&function, &order).await;
+                count(&function, &outcome, started);
+                outcome
+            }
             // The database knows which names are near, and whether this caller may hear of them.
-            let (reply, _) = self.inner.transact(None, &order).await?;
-            return Ok(Answer::Done(reply, Freshness::New));
+            None => self
+                .inner
+                .transact(None, &order)
+                .await
+                .map(|(reply, _)| Answer::Done(reply, Freshness::New)),
         };
-        let mut outcome = self.run(&function, order.clone()).await;
+        let sqlstate = outcome.as_ref().err().and_then(Error::sqlstate);
+        self.inner.audit.note(&order, sqlstate);
+        outcome
+    }
+
+    /// Runs, once more when the function was registered anew a moment ago, perhaps with another isolation level.
+    async fn run_newest(&self, function: &Arc<Function>, order: &Order) -> Result<Answer, Error> {
+        let outcome = self.run(function, order).await;
         if matches!(&outcome, Err(error) if error.sqlstate() == Some("ZF011")) {
-            // Registered anew a moment ago, perhaps with another isolation level.
             let newer = self.reread().await?.function(&order.name).cloned();
             if let Some(newer) = newer.filter(|newer| newer.number != function.number) {
-                outcome = self.run(&newer, order).await;
+                return self.run(&newer, order).await;
             }
         }
-        count(&function, &outcome, started);
         outcome
     }
 
@@ -173,27 +197,25 @@ impl Executor {
         Ok(self.reread().await?.function(name).cloned())
     }
 
-    async fn run(&self, function: &Arc<Function>, order: Order) -> Result<Answer, Error> {
+    async fn run(&self, function: &Arc<Function>, order: &Order) -> Result<Answer, Error> {
         if order.only_query && function.kind != Kind::Query {
-            return Err(Error::NotAQuery(order.name, function.kind.name()));
+            return Err(Error::NotAQuery(order.name.clone(), function.kind.name()));
         }
         match function.kind {
             Kind::Query => self.query(function, order).await,
             Kind::Mutation => {
-                let (reply, _) = self.inner.mutate(function, &order).await?;
+                let (reply, _) = self.inner.mutate(function, order).await?;
                 Ok(Answer::Done(reply, Freshness::New))
             }
-            Kind::Action => self.act(function, &order).await,
+            Kind::Action => self.act(function, order).await,
         }
     }
 
-    async fn query(&self, function: &Arc<Function>, mut order: Order) -> Result<Answer, Error> {
-        order.circumstances.kind = Some("query");
-        order.circumstances.idempotency_key = None;
+    async fn query(&self, function: &Arc<Function>, order: &Order) -> Result<Answer, Error> {
         if let Some(ttl) = function.cache_ttl() {
-            return self.remembered(function, &order, ttl).await;
+            return self.remembered(function, order, ttl).await;
         }
-        let (reply, _) = self.inner.read(function, &order).await?;
+        let (reply, _) = self.inner.read(function, order).await?;
         Ok(Answer::Done(reply, Freshness::New))
     }
 
@@ -269,7 +291,7 @@ impl Executor {
     }
 
     async fn act(&self, function: &Function, order: &Order) -> Result<Answer, Error> {
-        let options = options(&order.circumstances);
+        let options = order.circumstances.options();
         let params: [&(dyn postgres_types::ToSql + Sync); 4] =
             [&order.caller.text, &order.name, &order.args, &options];
         let job: Uuid = self.inner.db.scalar(&ACTION, &params).await?;
@@ -324,7 +346,7 @@ impl Inner {
     }
 
     async fn read_once(&self, function: &Function, order: &Order) -> Result<(Reply, Meta), Error> {
-        let options = options(&order.circumstances);
+        let options = order.circumstances.query_options();
         let limit = function.timeout().unwrap_or(self.db.limit());
         let params: [&(dyn postgres_types::ToSql + Sync); 4] =
             [&order.caller.text, &order.name, &order.args, &options];
@@ -370,7 +392,7 @@ impl Inner {
         known: Option<(&Function, Instant)>,
         order: &Order,
     ) -> Result<(Reply, Meta), Error> {
-        let options = options(&order.circumstances);
+        let options = order.circumstances.options();
         let params: [&(dyn postgres_types::ToSql + Sync); 4] =
             [&order.caller.text, &order.name, &order.args, &options];
         let level = isolation(known.and_then(|(function, _)| function.isolation.as_deref()));
@@ -423,9 +445,31 @@ fn isolation(registered: Option<&str>) -> &'static str {
     }
 }
 
-fn options(circumstances: &Circumstances) -> String {
-    // Texts only: nothing here can fail.
-    serde_json::to_string(circumstances).unwrap_or_else(|_| "{}".into())
+impl Circumstances {
+    /// For a call of any kind.
+    fn options(&self) -> String {
+        self.render(None, self.idempotency_key.as_deref())
+    }
+
+    /// For a query, which can be repeated without a key.
+    fn query_options(&self) -> String {
+        self.render(Some("query"), None)
+    }
+
+    fn render(&self, kind: Option<&str>, idempotency_key: Option<&str>) -> String {
+        let options = Options {
+            kind,
+            idempotency_key,
+            request_id: self.request_id.as_deref(),
+            traceparent: self.traceparent.as_deref(),
+            ip: self.ip.as_deref(),
+            key: self.key.as_deref(),
+            method: self.method.as_deref(),
+            text_args: &self.text_args,
+        };
+        // Texts only: nothing here can fail.
+        serde_json::to_string(&options).unwrap_or_else(|_| "{}".into())
+    }
 }
 
 /// Whether the connection died, rather than the statement.
@@ -531,13 +575,17 @@ mod tests {
     #[test]
     fn only_what_is_known_is_told() {
         let circumstances = Circumstances {
-            kind: Some("query"),
             ip: Some("10.0.0.1".into()),
+            idempotency_key: Some("k".into()),
             ..Circumstances::default()
         };
         assert_eq!(
-            options(&circumstances),
+            circumstances.query_options(),
             r#"{"kind":"query","ip":"10.0.0.1"}"#
+        );
+        assert_eq!(
+            circumstances.options(),
+            r#"{"idempotency_key":"k","ip":"10.0.0.1"}"#
         );
     }
 }

@@ -66,6 +66,7 @@ struct Document<'a> {
 /// A caller with its JSON text and the digests of its parts.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Sealed {
+    administrator: bool,
     pub(super) text: String,
     /// By mask of parts.
     digests: [[u8; 32]; EVERYTHING as usize + 1],
@@ -100,7 +101,11 @@ impl Caller {
         });
         // A document of text, lists and JSON values has no way to fail.
         let text = serde_json::to_string(&document).unwrap_or_default();
-        Arc::new(Sealed { text, digests })
+        Arc::new(Sealed {
+            administrator: self.role == "forge_admin",
+            text,
+            digests,
+        })
     }
 
     /// Role and scopes always count: they decide whether the function may be called at all.
@@ -132,6 +137,11 @@ impl std::fmt::Debug for Sealed {
 }
 
 impl Sealed {
+    /// Whether every call is noted in the audit log.
+    pub(super) fn is_administrator(&self) -> bool {
+        self.administrator
+    }
+
     /// What the database takes.
     pub fn text(&self) -> &str {
         &self.text

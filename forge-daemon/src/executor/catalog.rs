@@ -193,6 +193,8 @@ pub struct Catalog {
     functions: HashMap<String, Arc<Function>>,
     listed: Vec<Route>,
     routes: Routes,
+    /// Whether the database was ever asked.
+    read: bool,
     /// What is made of it once, when first asked for.
     pub(crate) document: OnceLock<Arc<str>>,
 }
@@ -207,6 +209,7 @@ impl Catalog {
             functions: shared.collect(),
             routes: Routes::new(routes.iter().cloned()),
             listed: routes,
+            read: true,
             document: OnceLock::new(),
         }
     }
@@ -226,6 +229,11 @@ impl Catalog {
     /// The table of routes.
     pub fn routes(&self) -> &Routes {
         &self.routes
+    }
+
+    /// Whether this came from the database, rather than from before it was reached.
+    pub fn is_read(&self) -> bool {
+        self.read
     }
 
     /// Every route, in the order of the registry.

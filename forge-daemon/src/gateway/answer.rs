@@ -197,11 +197,7 @@ fn mark(out: &mut HeaderMap, freshness: Freshness) {
 pub(crate) fn problem(error: &Error, identity: &Identity) -> Problem {
     match error {
         Error::Database(error) => Problem::from(&**error),
-        Error::NotAQuery(..) => {
-            let mut problem = Problem::request(StatusCode::METHOD_NOT_ALLOWED, error.to_string());
-            problem.allow = Some("POST".into());
-            problem
-        }
+        Error::NotAQuery(..) => Problem::method(error.to_string(), "POST"),
         Error::NotAnAction(..) => Problem::new(Code::InvalidInput, error.to_string()),
         Error::StillRunning { .. } => Problem::new(Code::TimedOut, error.to_string()),
         Error::ActionFailed {

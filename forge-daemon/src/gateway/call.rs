@@ -90,7 +90,6 @@ pub(super) fn order(
         later: false,
         patience: answer::patience(door.context.config.http.request_timeout.get()),
         circumstances: Circumstances {
-            kind: None,
             idempotency_key: idempotency_key(&parts.headers)?,
             request_id: super::request_id(parts),
             traceparent: Some(trace::traceparent(&parts.headers)),
@@ -141,17 +140,12 @@ pub(super) async fn run(
     parts: &Parts,
     identity: &Identity,
 ) -> Result<Response, Problem> {
-    let name = order.name.clone();
-    match door.executor.call(order).await {
-        Ok(answer) => Ok(answer::respond(answer, &parts.method, &parts.headers)),
-        Err(error) => {
-            let problem = answer::problem(&error, identity);
-            if problem.status == StatusCode::FORBIDDEN {
-                door.denials.note(identity, &name, super::request_id(parts));
-            }
-            Err(problem)
-        }
-    }
+    let answer = door
+        .executor
+        .call(order)
+        .await
+        .map_err(|error| answer::problem(&error, identity))?;
+    Ok(answer::respond(answer, &parts.method, &parts.headers))
 }
 
 /// The body as one JSON object; none at all is the empty one.

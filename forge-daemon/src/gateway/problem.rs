@@ -44,7 +44,7 @@ pub struct Problem {
     /// Seconds for `Retry-After`.
     pub retry_after: Option<u32>,
     /// Methods for `Allow`.
-    pub allow: Option<String>,
+    pub allow: Option<Box<HeaderValue>>,
 }
 
 impl Problem {
@@ -92,6 +92,14 @@ impl Problem {
             title: title.into(),
             retryable,
             ..Self::new(code, detail)
+        }
+    }
+
+    /// 405 with the methods that are possible.
+    pub fn method(detail: impl Into<String>, allow: &str) -> Self {
+        Self {
+            allow: HeaderValue::try_from(allow).ok().map(Box::new),
+            ..Self::request(StatusCode::METHOD_NOT_ALLOWED, detail)
         }
     }
 
@@ -157,12 +165,8 @@ impl IntoResponse for Problem {
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
-        if let Some(allow) = self
-            .allow
-            .as_ref()
-            .and_then(|allow| HeaderValue::try_from(allow).ok())
-        {
-            headers.insert(header::ALLOW, allow);
+        if let Some(allow) = &self.allow {
+            headers.insert(header::ALLOW, (**allow).clone());
         }
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     extract::{Request, State},
-    http::{StatusCode, request::Parts},
+    http::request::Parts,
     response::Response,
 };
 use forge_core::Code;
@@ -15,6 +15,9 @@ use serde_json::value::RawValue;
 
 use super::{Door, body, call, identity::Identity, problem::Problem};
 use crate::executor::{Catalog, Found, Kind, Order};
+
+/// Where no route can be registered.
+const OURS: &str = "/v1/";
 
 /// What a request's path and method lead to.
 struct Target {
@@ -48,17 +51,15 @@ pub(super) async fn fallback(
 async fn admit(door: &Door, parts: &Parts) -> Result<(Target, Identity), Problem> {
     let target = match find(&door.executor.catalog(), parts)? {
         Some(target) => Some(target),
+        None if parts.uri.path().starts_with(OURS) => None,
         // Perhaps it was registered this very moment.
-        None => {
-            let catalog = door.executor.reread().await;
-            match catalog {
-                Ok(catalog) => find(&catalog, parts)?,
-                Err(error) if door.executor.catalog().listed().is_empty() => {
-                    return Err(super::answer::problem(&error, door.identities.anonymous()));
-                }
-                Err(_) => None,
+        None => match door.executor.reread().await {
+            Ok(catalog) => find(&catalog, parts)?,
+            Err(error) if !door.executor.catalog().is_read() => {
+                return Err(super::answer::problem(&error, door.identities.anonymous()));
             }
-        }
+            Err(_) => None,
+        },
     };
     let target = target.ok_or_else(|| {
         let detail = format!("there is nothing at {:.200}", parts.uri.path());
@@ -83,9 +84,7 @@ fn find(catalog: &Catalog, parts: &Parts) -> Result<Option<Target>, Problem> {
                 "{:.20} is not possible at {path:.200}; possible are {allow}",
                 parts.method.as_str()
             );
-            let mut problem = Problem::request(StatusCode::METHOD_NOT_ALLOWED, detail);
-            problem.allow = Some(allow);
-            return Err(problem);
+            return Err(Problem::method(detail, &allow));
         }
         Found::Route(route, fields) => (route, fields),
     };

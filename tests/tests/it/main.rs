@@ -16,6 +16,7 @@ mod drain;
 mod dump_restore;
 mod edge;
 mod functions;
+mod gateway_grpc;
 mod handlers;
 mod hooks;
 mod identity;
