@@ -148,6 +148,7 @@ BEGIN
     DELETE FROM forge_private.progress p WHERE p.at < clock_timestamp() - keep;
     DELETE FROM forge_private.cancel_request r WHERE r.at < clock_timestamp() - interval '1 day';
     PERFORM forge_private.maintain_schedules();
+    PERFORM forge_private.maintain_calls();
     RETURN jsonb_build_object('dropped', dropped, 'moved', moved, 'claim_floor', floor_at);
 END
 $$;

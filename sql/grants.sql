@@ -13,6 +13,7 @@ GRANT EXECUTE ON ALL ROUTINES IN SCHEMA forge TO forge_admin;
 GRANT SELECT ON forge.jobs, forge.job_attempts, forge.queues TO forge_service;
 -- Views call these with the reader's rights.
 GRANT EXECUTE ON FUNCTION forge_private.running(), forge_private.priority_word(int), forge_private.queue_counts() TO forge_service, forge_admin;
+GRANT EXECUTE ON FUNCTION forge_private.functions() TO forge_admin;
 
 -- By name, so that a signature is written once, where the function is made.
 DO $$
@@ -22,7 +23,9 @@ BEGIN
     FOR granted IN
         SELECT wanted.name, p.oid::pg_catalog.regprocedure AS signature, w.grantees
         FROM (VALUES
-            ('forge_user, forge_service', ARRAY['enqueue', 'enqueue_many']),
+            -- What functions that run as their callers use.
+            ('forge_anon, forge_user, forge_service', ARRAY['auth_subject', 'auth_role', 'auth_claims', 'auth_token', 'http_response']),
+            ('forge_user, forge_service', ARRAY['enqueue', 'enqueue_many', 'call']),
             ('forge_service', ARRAY['claim', 'complete', 'fail', 'snooze', 'progress', 'extend',
                 'cancel', 'retry', 'discard', 'redrive'])
         ) w(grantees, names)

@@ -126,6 +126,7 @@ AS $$
         'warnings', (SELECT coalesce(jsonb_agg(w.warning ORDER BY w.ordinal), '[]') FROM (
             SELECT 1 AS ordinal, s AS warning FROM forge_private.setup_warnings() s
             UNION ALL SELECT 2, r FROM forge_private.registry_warnings(now.backlog) r
+            UNION ALL SELECT 2, f FROM forge_private.function_warnings() f
             UNION ALL SELECT 3, h FROM forge_private.health_warnings(now.backlog) h) w))
     FROM now
 $$;

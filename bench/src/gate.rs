@@ -11,6 +11,8 @@ pub enum Goal {
     Below(f64),
     /// At most this limit, in the row's own unit.
     AtMost(f64),
+    /// Nothing: the peer is shown for comparison.
+    Shown,
 }
 
 /// One row of a suite, before it is measured.
@@ -72,6 +74,7 @@ impl Gate {
     pub fn limited(&self, value: f64) -> Row {
         let limit = match self.goal {
             Goal::Below(limit) | Goal::AtMost(limit) | Goal::AtLeast(limit) => limit,
+            Goal::Shown => f64::NAN,
         };
         self.against(value, limit)
     }
@@ -89,11 +92,13 @@ impl Gate {
             Goal::AtLeast(times) => ratio.is_some_and(|ratio| ratio >= times),
             Goal::Below(limit) => value.is_some_and(|value| value < limit),
             Goal::AtMost(limit) => value.is_some_and(|value| value <= limit),
+            Goal::Shown => ratio.is_some(),
         };
         let goal = match self.goal {
             Goal::AtLeast(times) => format!("≥ {times}×"),
             Goal::Below(limit) => format!("< {limit} {}", self.unit),
             Goal::AtMost(limit) => format!("≤ {limit} {}", self.unit),
+            Goal::Shown => "shown".to_owned(),
         };
         Row {
             name: self.name,

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod calls;
 mod failover;
 mod fixture;
 mod gate;
@@ -35,6 +36,11 @@ enum SuiteName {
     Jobs(bench::Options),
     /// How long work and leadership are without an owner when a node is killed or stopped.
     Failover(bench::Options),
+    /// Calls through a node, against a bare HTTP handler and pgbench.
+    Calls(bench::Options),
+    /// The bare HTTP handler that `calls` starts.
+    #[command(hide = true)]
+    Bare,
     /// A node of the fleet that `failover` starts.
     #[command(hide = true)]
     Node,
@@ -50,6 +56,8 @@ fn main() -> anyhow::Result<ExitCode> {
         match arguments.suite {
             SuiteName::Jobs(options) => suite::run(jobs::ENTRIES, options).await,
             SuiteName::Failover(options) => suite::run(failover::ENTRIES, options).await,
+            SuiteName::Calls(options) => suite::run(calls::ENTRIES, options).await,
+            SuiteName::Bare => calls::serve().await,
             SuiteName::Node => return Ok(failover::serve().await),
         }
         .map(|()| ExitCode::SUCCESS)

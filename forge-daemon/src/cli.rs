@@ -12,16 +12,20 @@ macro_rules! say {
 }
 
 mod arguments;
+mod codegen;
 mod config;
 mod console;
 mod doctor;
 mod drain;
 mod failure;
+mod functions;
 mod jobs;
+mod keys;
 mod schedules;
 mod serve;
 mod status;
 mod table;
+mod token;
 
 use std::process::ExitCode;
 
@@ -62,6 +66,10 @@ async fn dispatch(arguments: Arguments) -> ExitCode {
         Command::Config(what) => config::run(&target, &what),
         Command::Jobs(what) => jobs::run(&target, what).await,
         Command::Schedules(what) => schedules::run(&target, what).await,
+        Command::Functions(what) => functions::run(&target, what).await,
+        Command::Token(what) => token::run(&target, what).await,
+        Command::Keys(what) => keys::run(&target, what).await,
+        Command::Codegen(what) => codegen::run(&target, what).await,
         Command::Version => version(target.json),
     };
     match outcome {

@@ -3,6 +3,8 @@
 //! Invariants: every field has a default except the database URL; an unknown field is an error; all mistakes are
 //! reported together ([`Mistakes`]), each naming the field and where its value came from.
 
+pub mod auth;
+pub mod cache;
 pub mod database;
 pub mod duration;
 pub mod load;
@@ -25,6 +27,8 @@ mod mistake;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use auth::{Algorithm, Auth, Issuer};
+pub use cache::Cache;
 pub use database::Database;
 pub use duration::Span;
 pub use log::{Format, Log};
@@ -51,6 +55,10 @@ pub struct Config {
     pub http: Http,
     /// The gRPC door.
     pub grpc: Grpc,
+    /// Credentials other than API keys.
+    pub auth: Auth,
+    /// Kept answers of queries.
+    pub cache: Cache,
     /// Running jobs.
     pub worker: Worker,
     /// Leader duties.

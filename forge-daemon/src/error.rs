@@ -22,7 +22,7 @@ pub enum Error {
     },
     /// The login role must not be used.
     #[error(
-        "role {0} is a superuser or has BYPASSRLS: row-level security could not hold callers back; log in with a role \
+        "role {0} is or may become a superuser or a role with BYPASSRLS: row-level security could not hold callers back; log in with a role \
          granted by forge.setup_daemon_role, or set database.allow_superuser for development"
     )]
     Unrestricted(String),

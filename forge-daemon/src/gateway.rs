@@ -3,8 +3,11 @@
 //! Invariants: an accepted job is committed before the answer; nothing is buffered for later; every error is a problem
 //! document (RFC 9457); while the node drains, new requests are refused and those in progress are waited for.
 
+mod answer;
+mod auth;
 mod body;
 mod cache;
+mod call;
 mod compress;
 mod cors;
 mod doorway;
@@ -13,9 +16,13 @@ mod health;
 mod hooks;
 pub(crate) mod identity;
 mod jobs;
+pub(crate) mod jwt;
+pub mod openapi;
+mod origin;
 mod pace;
 pub mod problem;
 pub mod proxy;
+mod route;
 mod screen;
 mod server;
 mod stall;
@@ -26,7 +33,7 @@ use std::sync::Arc;
 use axum::{
     Router,
     extract::Request,
-    http::StatusCode,
+    http::{StatusCode, request::Parts},
     middleware,
     routing::{get, post},
 };
@@ -39,15 +46,21 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    body::Limits, cache::Cache, health::Pulse, hooks::Registration, identity::Identities,
-    problem::Problem, server::Server,
+    body::Limits, cache::Cache, guard::RequestId, health::Pulse, hooks::Registration,
+    identity::Identities, problem::Problem, proxy::ClientIp, server::Server,
 };
 use crate::{
     app::Context,
     config::{Http, Role},
     db::Wakeup,
+    executor::Executor,
     observe::Gauges,
     tls::Certificates,
+};
+
+pub(crate) use self::{
+    answer::{patience, problem as call_problem},
+    call::plain_order,
 };
 
 const REMEMBERED_WEBHOOKS: usize = 1000;
@@ -55,7 +68,8 @@ const REMEMBERED_WEBHOOKS: usize = 1000;
 /// What the handlers share.
 struct Door {
     context: Context,
-    identities: Identities,
+    executor: Executor,
+    identities: Arc<Identities>,
     webhooks: Cache<String, Option<Registration>>,
     pulse: Pulse,
     gauges: Gauges,
@@ -64,10 +78,11 @@ struct Door {
 }
 
 impl Door {
-    fn new(context: &Context) -> Self {
+    fn new(context: &Context, executor: Executor, identities: Arc<Identities>) -> Self {
         let http = &context.config.http;
         Self {
-            identities: Identities::new(context.db.clone(), http.credential_ttl.get()),
+            executor,
+            identities,
             webhooks: Cache::new(REMEMBERED_WEBHOOKS),
             pulse: Pulse::new(&context.db),
             gauges: Gauges::default(),
@@ -105,8 +120,10 @@ impl Gateway {
         context: &Context,
         listener: TcpListener,
         certificates: Option<Certificates>,
+        executor: Executor,
+        identities: Arc<Identities>,
     ) -> Self {
-        let door = Arc::new(Door::new(context));
+        let door = Arc::new(Door::new(context, executor, identities));
         let config = context.config.http.clone();
         let router = around(router(door.clone()), &config);
         let drain = context.drain.clone();
@@ -139,7 +156,6 @@ async fn forget(door: Arc<Door>, token: CancellationToken) {
         tokio::select! {
             () = token.cancelled() => return,
             _ = wakeups.next_of(&[Wakeup::Control]) => {
-                door.identities.forget();
                 door.webhooks.clear();
             }
         }
@@ -157,13 +173,30 @@ fn router(door: Arc<Door>) -> Router {
             .route("/v1/jobs/{id}", get(jobs::show))
             .route("/v1/jobs/{id}/cancel", post(jobs::cancel))
             .route("/v1/jobs/{id}/retry", post(jobs::retry))
-            .route("/v1/hooks/{name}", post(hooks::deliver));
+            .route("/v1/hooks/{name}", post(hooks::deliver))
+            .route("/v1/call/{name}", get(call::get).post(call::post))
+            .route("/v1/auth/session", post(auth::log_in).delete(auth::log_out))
+            .route("/openapi.json", get(openapi::serve))
+            .fallback(route::fallback);
+    } else {
+        router = router.fallback(unknown_path);
     }
     router
-        .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn_with_state(door.clone(), guard::guard))
         .with_state(door)
+}
+
+/// The id the guard gave the request.
+fn request_id(parts: &Parts) -> Option<String> {
+    let RequestId(id) = parts.extensions.get()?;
+    Some(id.clone())
+}
+
+/// The client's address, as far as it is known.
+fn client_address(parts: &Parts) -> Option<String> {
+    let ClientIp(ip) = parts.extensions.get()?;
+    Some(ip.to_string())
 }
 
 /// What answers pass on their way out, after the guard.
@@ -211,7 +244,9 @@ mod tests {
         body: &str,
     ) -> Response {
         let request = request.body(Body::from(body.to_owned())).unwrap();
-        router(Arc::new(Door::new(context)))
+        let executor = Executor::new(&context.db, &context.config.cache);
+        let identities = Arc::new(Identities::new(context).unwrap());
+        router(Arc::new(Door::new(context, executor, identities)))
             .oneshot(request)
             .await
             .unwrap()
@@ -237,7 +272,7 @@ mod tests {
     #[tokio::test]
     async fn unknown_paths_and_methods_are_problems() {
         let context = Context::unconnected();
-        let request = Request::get("/nope").header("x-request-id", "r-1");
+        let request = Request::get("/v1/nope").header("x-request-id", "r-1");
         let (status, document) = problem(send(&context, request, "").await).await;
         assert_eq!(
             (status, &document["code"], &document["request_id"]),

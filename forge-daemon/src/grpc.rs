@@ -25,7 +25,10 @@ use std::sync::Arc;
 
 use tokio::net::TcpListener;
 
-use crate::{app::Context, config::Role, tls::Certificates, worker::Worker};
+use crate::{
+    app::Context, config::Role, executor::Executor, gateway::identity::Identities,
+    tls::Certificates, worker::Worker,
+};
 use credential::Credentials;
 
 /// Serves the gRPC services on `listener`, encrypted with `certificates`, until the node stops.
@@ -34,17 +37,18 @@ pub(crate) fn serve(
     listener: TcpListener,
     certificates: Option<Certificates>,
     worker: Option<&Worker>,
+    executor: Executor,
+    identities: Arc<Identities>,
 ) {
-    let credentials = Arc::new(Credentials::new(context));
+    let credentials = Arc::new(Credentials::new(identities));
     let limit = context.config.grpc.message_limit.get();
     let work = worker.map(|worker| {
         worker::WorkerService::new(context, worker, credentials.clone()).into_server(limit)
     });
-    let jobs = context
-        .config
-        .node
-        .has(Role::Gateway)
-        .then(|| gateway::GatewayService::new(context, credentials).into_server(limit));
+    let jobs =
+        context.config.node.has(Role::Gateway).then(|| {
+            gateway::GatewayService::new(context, credentials, executor).into_server(limit)
+        });
     let connections = door::open(context, listener, certificates);
     let context = context.clone();
     context.clone().tasks.spawn("grpc", |stop| {

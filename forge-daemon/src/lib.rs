@@ -27,6 +27,7 @@ pub mod cluster;
 pub mod config;
 pub mod db;
 pub mod error;
+pub mod executor;
 pub mod gateway;
 pub mod grpc;
 pub mod observe;

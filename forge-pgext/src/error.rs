@@ -12,6 +12,8 @@ pub struct Failure {
     pub sqlstate: &'static str,
     /// Names the offending value.
     pub message: String,
+    /// More for programs, such as every field's mistake; may be empty.
+    pub detail: String,
     /// Says what to do about it.
     pub hint: String,
 }
@@ -21,6 +23,7 @@ pub fn fail(sqlstate: &'static str, message: impl Display, hint: impl Display) -
     std::panic::panic_any(Failure {
         sqlstate,
         message: message.to_string(),
+        detail: String::new(),
         hint: hint.to_string(),
     })
 }

@@ -1,6 +1,7 @@
 //! Forge: a whole backend inside PostgreSQL. The extension owns truth and atomic transitions.
 
 mod error;
+mod function;
 mod guc;
 mod identity;
 mod job;
@@ -22,6 +23,7 @@ pub extern "C-unwind" fn _PG_init() {
         pg::shmem::request();
     }
     pg::xact::register();
+    identity::current::register();
 }
 
 /// `forge_private.library_version()`: the version of this library, to be compared with the SQL surface's.
@@ -213,4 +215,63 @@ sql_function!(
     forge_system_identifier,
     pg_finfo_forge_system_identifier,
     identity::caller::system_identifier
+);
+
+// calls and callers
+sql_function!(forge_call, pg_finfo_forge_call, function::call::call);
+sql_function!(
+    forge_gateway_call,
+    pg_finfo_forge_gateway_call,
+    function::call::gateway_call
+);
+sql_function!(
+    forge_check_action,
+    pg_finfo_forge_check_action,
+    function::call::check_action
+);
+sql_function!(
+    forge_auth_subject,
+    pg_finfo_forge_auth_subject,
+    identity::current::auth_subject
+);
+sql_function!(
+    forge_auth_role,
+    pg_finfo_forge_auth_role,
+    identity::current::auth_role
+);
+sql_function!(
+    forge_auth_token,
+    pg_finfo_forge_auth_token,
+    identity::current::auth_token
+);
+sql_function!(
+    forge_auth_claims,
+    pg_finfo_forge_auth_claims,
+    identity::current::auth_claims
+);
+sql_function!(
+    forge_create_session,
+    pg_finfo_forge_create_session,
+    identity::session::create_session
+);
+sql_function!(
+    forge_encrypt,
+    pg_finfo_forge_encrypt,
+    identity::cipher::encrypt
+);
+sql_function!(
+    forge_decrypt,
+    pg_finfo_forge_decrypt,
+    identity::cipher::decrypt
+);
+sql_function!(
+    forge_audit_append,
+    pg_finfo_forge_audit_append,
+    identity::audit::append
+);
+sql_function!(forge_actor, pg_finfo_forge_actor, identity::audit::actor);
+sql_function!(
+    forge_request_id,
+    pg_finfo_forge_request_id,
+    identity::audit::request_id
 );

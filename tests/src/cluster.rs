@@ -205,6 +205,24 @@ impl Cluster {
         Ok(String::from_utf8(out.stdout)?.trim_end().to_owned())
     }
 
+    /// Runs a file as superuser, stopping at the first error; what it prints is not kept.
+    ///
+    /// # Errors
+    /// The first error of the script.
+    pub fn load(&self, database: &str, file: &Path) -> Result<()> {
+        let mut command = self.client("psql");
+        command
+            .args(["-Xq", "-v", "ON_ERROR_STOP=1", "-d", database, "-f"])
+            .arg(file);
+        let out = feed(&mut command, "")?;
+        ensure!(
+            out.status.success(),
+            "{}",
+            String::from_utf8_lossy(&out.stderr).trim()
+        );
+        Ok(())
+    }
+
     /// The server's log so far.
     ///
     /// # Errors

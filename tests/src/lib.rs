@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 pub mod account;
+pub mod balancer;
 pub mod checkout;
 pub mod cluster;
 pub mod deadline;

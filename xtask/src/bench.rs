@@ -11,7 +11,7 @@ use crate::{build, command::say, dev::DATABASE, machine};
 /// Which benchmark and how it is shown.
 #[derive(Args)]
 pub struct Options {
-    /// jobs, failover…
+    /// jobs, failover, calls…
     name: String,
     /// Print the rows as JSON.
     #[arg(long)]

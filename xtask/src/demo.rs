@@ -1,13 +1,19 @@
 //! From a fresh machine to a running system with real input.
 //!
 //! This command brings the machine, the programs and a private cluster; the example's own tour
-//! starts nodes on it, drives them and prints the counts.
+//! starts nodes on it, drives them and prints the counts. The same nodes serve Conduit, which is
+//! SQL only.
 
-use std::{path::PathBuf, process::Command};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    process::Command,
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
 use clap::Args;
-use forge_tests::{checkout, cluster::DAEMON_ROLE, process::send};
+use forge_tests::{checkout, cluster::DAEMON_ROLE, eventually, http, process::send};
 use nix::sys::signal::Signal;
 
 use crate::{
@@ -47,6 +53,13 @@ pub fn run(once: bool, place: &Place) -> Result<u8> {
     let logs = dir.join("logs");
     std::fs::create_dir_all(&logs).with_context(|| format!("making {}", logs.display()))?;
     let cluster = dev::start_cluster(&dir, 15, place.pg_port, true)?;
+    say("loading Conduit");
+    cluster.load(
+        DATABASE,
+        &checkout::root().join("examples/conduit/install.sql"),
+    )?;
+    let first_node = SocketAddr::from((Ipv4Addr::LOCALHOST, place.http_port));
+    std::thread::spawn(move || announce_conduit(first_node));
     say("starting the tour");
     let mut tour = Command::new(checkout::program("github-events")?)
         .arg("tour")
@@ -59,6 +72,7 @@ pub fn run(once: bool, place: &Place) -> Result<u8> {
         .arg(&logs)
         .arg("--python")
         .arg(python)
+        .args(["--also", &conduit_line(first_node)])
         .current_dir(checkout::root())
         .spawn()
         .context("starting the tour")?;
@@ -73,4 +87,20 @@ pub fn run(once: bool, place: &Place) -> Result<u8> {
         .code()
         .and_then(|code| u8::try_from(code).ok())
         .unwrap_or(1))
+}
+
+/// Says where Conduit is once the tour's first node serves it.
+fn announce_conduit(node: SocketAddr) {
+    let served = eventually(Duration::from_secs(120), "Conduit to answer", || {
+        let answer = http::get(node, "/api/tags").ok();
+        Ok(answer.filter(|answer| answer.status == 200))
+    });
+    match served {
+        Ok(_) => say(&conduit_line(node)),
+        Err(error) => say(&format!("Conduit does not answer: {error:#}")),
+    }
+}
+
+fn conduit_line(node: SocketAddr) -> String {
+    format!("Conduit  http://{node}/api  (RealWorld's backend, examples/conduit)")
 }

@@ -3,14 +3,17 @@
 //! As root on Debian missing packages are installed; otherwise the error lists them.
 
 mod debian;
+mod newman;
 mod postgres;
 mod python;
 
 use anyhow::Result;
+use forge_tests::balancer;
 
 use crate::command;
 use debian::Needs;
 
+pub use newman::newman;
 pub use postgres::with_headers;
 pub use python::worker_python;
 
@@ -32,6 +35,15 @@ pub fn node_js() -> Result<()> {
     if !command::exists("node") || !command::exists("npm") {
         needs.add("nodejs", "Node.js");
         needs.add("npm", "npm");
+    }
+    needs.meet()
+}
+
+/// HAProxy, which tests put in front of nodes.
+pub fn load_balancer() -> Result<()> {
+    let mut needs = Needs::default();
+    if !balancer::program().is_file() {
+        needs.add("haproxy", "HAProxy, the load balancer of the tests");
     }
     needs.meet()
 }

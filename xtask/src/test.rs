@@ -140,6 +140,12 @@ fn programs(selection: &Selection, report: &mut Report) {
     let Some(python) = report.made("the worker's Python", machine::worker_python) else {
         return;
     };
+    let Some(newman) = report.made("newman", machine::newman) else {
+        return;
+    };
+    if !report.step("a load balancer", machine::load_balancer) {
+        return;
+    }
     let Some(cluster) = report.made("a cluster", || start(major, true)) else {
         return;
     };
@@ -151,7 +157,7 @@ fn programs(selection: &Selection, report: &mut Report) {
         if selection.has(kind) {
             let title = if chaos { "chaos" } else { "integration" };
             report.record(title, || {
-                rust::daemons(&cluster, &python, chaos, selection.name())
+                rust::daemons(&cluster, &[&python, &newman], chaos, selection.name())
             });
         }
     }

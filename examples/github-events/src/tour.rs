@@ -45,6 +45,9 @@ pub struct Options {
     /// A Python with the worker's requirements installed.
     #[arg(long, default_value = "python3")]
     pub python: PathBuf,
+    /// A line to add to what there is to look at, such as another application on the same nodes.
+    #[arg(long)]
+    pub also: Option<String>,
     /// How many times each payload is delivered.
     #[arg(long, default_value_t = 30)]
     pub repeat: usize,
@@ -85,7 +88,7 @@ pub async fn run(options: Options) -> Result<ExitCode> {
         played = play(&options) => {
             let (mut stage, agreed) = played?;
             if !options.once {
-                stage.say_where();
+                stage.say_where(options.also.as_deref());
                 stop.await;
             }
             stage.strike().await?;

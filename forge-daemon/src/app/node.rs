@@ -11,7 +11,8 @@ use crate::{
     config::{Config, Mistake, Mistakes, Role},
     db::{Db, Listener, Wakeups},
     error::Error,
-    gateway::Gateway,
+    executor::Executor,
+    gateway::{Gateway, identity::Identities},
     grpc, observe,
     scheduler::{self, Scheduler},
     service::Tasks,
@@ -29,6 +30,14 @@ struct Parts {
     cluster: Cluster,
     worker: Option<Worker>,
     scheduler: Option<Scheduler>,
+}
+
+/// The gRPC door to be.
+struct Rpc {
+    listener: TcpListener,
+    certificates: Option<Certificates>,
+    executor: Executor,
+    identities: Arc<Identities>,
 }
 
 /// How far joining is.
@@ -103,11 +112,28 @@ pub(super) async fn start(config: Config, natives: Natives) -> Result<Running, E
     {
         certificates.follow(&context.tasks, context.reload.subscribe());
     }
-    let gateway = Gateway::spawn(&context, http, http_certificates);
+    let identities = Identities::new(&context)
+        .map_err(|message| Error::Config(Mistakes::one("auth.issuers", message)))?;
+    let identities = Arc::new(identities);
+    identities.follow(&context);
+    let executor = Executor::start(&context);
+    let gateway = Gateway::spawn(
+        &context,
+        http,
+        http_certificates,
+        executor.clone(),
+        identities.clone(),
+    );
     let (settle, joining) = watch::channel(Joining::Pending);
     let shared = context.clone();
     context.tasks.spawn("start", |token| async move {
-        let outcome = join(&shared, rpc.map(|listener| (listener, grpc_certificates))).await;
+        let rpc = rpc.map(|listener| Rpc {
+            listener,
+            certificates: grpc_certificates,
+            executor,
+            identities,
+        });
+        let outcome = join(&shared, rpc).await;
         // A drain that began meanwhile keeps its phase.
         shared.phase.send_if_modified(|phase| {
             let active = *phase == Phase::Starting && matches!(outcome, Joining::Done(_));
@@ -143,12 +169,15 @@ async fn bind(section: &'static str, address: std::net::SocketAddr) -> Result<Tc
 }
 
 /// Waits for the database and starts what needs it. Ends soon after a drain begins.
-async fn join(context: &Context, rpc: Option<(TcpListener, Option<Certificates>)>) -> Joining {
+async fn join(context: &Context, rpc: Option<Rpc>) -> Joining {
     let Some(found) = context.db.wait_ready(&context.drain).await else {
         return Joining::Given;
     };
-    if found.unrestricted && !context.config.database.allow_superuser {
-        return Joining::Refused(found.role);
+    if !found.unrestricted.is_empty() && !context.config.database.allow_superuser {
+        return Joining::Refused(match found.unrestricted == found.role {
+            true => found.role,
+            false => format!("{} (through {})", found.role, found.unrestricted),
+        });
     }
     tracing::info!(
         server = found.server,
@@ -166,8 +195,15 @@ async fn join(context: &Context, rpc: Option<(TcpListener, Option<Certificates>)
     let scheduler = node
         .has(Role::Scheduler)
         .then(|| scheduler::start(context, &cluster));
-    if let Some((listener, certificates)) = rpc {
-        grpc::serve(context, listener, certificates, worker.as_ref());
+    if let Some(rpc) = rpc {
+        grpc::serve(
+            context,
+            rpc.listener,
+            rpc.certificates,
+            worker.as_ref(),
+            rpc.executor,
+            rpc.identities,
+        );
     }
     Joining::Done(Arc::new(Parts {
         cluster,

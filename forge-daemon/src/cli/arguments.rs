@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use uuid::Uuid;
 
+use crate::config::Span;
+
 /// Forge's daemon: gateway, workers and scheduler of a database with the forge extension.
 #[derive(Debug, Parser)]
 #[command(name = "forge-daemon", version, propagate_version = true)]
@@ -50,8 +52,122 @@ pub(super) enum Command {
     /// Look at schedules and act on them
     #[command(subcommand)]
     Schedules(Schedules),
+    /// List and call functions
+    #[command(subcommand)]
+    Functions(Functions),
+    /// Issue tokens
+    #[command(subcommand)]
+    Token(Token),
+    /// Manage API keys and encryption keys
+    #[command(subcommand)]
+    Keys(Keys),
+    /// Print what programs are generated from
+    #[command(subcommand)]
+    Codegen(Codegen),
     /// Print the version
     Version,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Functions {
+    /// List registered functions
+    Ls,
+    /// Call a function and print its answer
+    Call(Box<Call>),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Call {
+    pub name: String,
+    /// Arguments as a JSON object
+    #[arg(default_value = "{}")]
+    pub args: String,
+    /// Role to call as
+    #[arg(long, default_value = "forge_admin")]
+    pub role: String,
+    /// Subject to call as, what forge.auth_subject() answers
+    #[arg(long)]
+    pub subject: Option<String>,
+    /// Claims to call with, as a JSON object
+    #[arg(long, default_value = "{}")]
+    pub claims: String,
+    #[arg(long)]
+    pub idempotency_key: Option<String>,
+    /// Print an action's job instead of waiting for its result
+    #[arg(long)]
+    pub no_wait: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Token {
+    /// Print a new token
+    Issue(Issue),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Issue {
+    /// Who it is for, what forge.auth_subject() answers
+    #[arg(long)]
+    pub subject: String,
+    #[arg(long)]
+    pub role: Option<String>,
+    /// More claims, as a JSON object
+    #[arg(long, default_value = "{}")]
+    pub claims: String,
+    /// How long it is good for, such as 15m
+    #[arg(long, default_value = "1h")]
+    pub ttl: Span,
+    /// Which of auth.issuers signs [default: the only one that can]
+    #[arg(long)]
+    pub issuer: Option<String>,
+    /// Audience [default: the issuer's first]
+    #[arg(long)]
+    pub audience: Option<String>,
+    /// Make a session in the database instead of a JSON Web Token
+    #[arg(long, conflicts_with_all = ["issuer", "audience"])]
+    pub session: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Keys {
+    /// List API keys
+    Ls,
+    /// Make a key; an API key is printed, once
+    Create(Box<CreateKey>),
+    /// Replace an API key by a new one of the same name, role and claims; the old one ends at once
+    Rotate {
+        name: String,
+        /// A key of forge.encrypt: what was encrypted before can still be read
+        #[arg(long)]
+        encryption: bool,
+    },
+    /// End an API key
+    Revoke { name: String },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CreateKey {
+    pub name: String,
+    /// A key of forge.encrypt instead of an API key
+    #[arg(long, conflicts_with_all = ["role", "scopes", "claims", "expires_in"])]
+    pub encryption: bool,
+    #[arg(long, default_value = "forge_user")]
+    pub role: String,
+    /// May be given several times
+    #[arg(long = "scope")]
+    pub scopes: Vec<String>,
+    /// Claims as a JSON object
+    #[arg(long, default_value = "{}")]
+    pub claims: String,
+    /// How long it is good for, such as 90d; without end when absent
+    #[arg(long)]
+    pub expires_in: Option<Span>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Codegen {
+    /// OpenAPI 3.1 of every registered function and route
+    Openapi,
 }
 
 #[derive(Debug, Args)]

@@ -20,6 +20,7 @@ impl Config {
         self.door_rules(&mut rules);
         self.worker_rules(&mut rules);
         self.outbound_rules(&mut rules);
+        self.auth_rules(&mut rules);
         rules.require(
             EnvFilter::try_new(&self.log.level).is_ok(),
             "log.level",
@@ -42,7 +43,7 @@ impl Config {
         rules.require(!database.url.is_empty(), "database.url", || {
             "missing; set it here or as FORGE_DATABASE__URL: postgres://user:password@host:port/database".into()
         });
-        rules.count("database.pool_size", database.pool_size, 2, 1000);
+        rules.count("database.pool_size", database.pool_size, 1, 1000);
         rules.positive("database.connect_timeout", database.connect_timeout);
         rules.positive("database.acquire_timeout", database.acquire_timeout);
         rules.positive("database.statement_timeout", database.statement_timeout);
@@ -205,6 +206,98 @@ impl Config {
             },
         );
     }
+}
+
+impl Config {
+    fn auth_rules(&self, rules: &mut Rules) {
+        let auth = &self.auth;
+        rules.require(auth.leeway <= Span::secs(300), "auth.leeway", || {
+            format!("{} is too long; at most 5m", auth.leeway)
+        });
+        for (field, span) in [
+            ("auth.jwks_refresh", auth.jwks_refresh),
+            ("auth.jwks_min_interval", auth.jwks_min_interval),
+            ("auth.jwks_timeout", auth.jwks_timeout),
+            ("auth.session_ttl", auth.session_ttl),
+        ] {
+            rules.positive(field, span);
+        }
+        rules.require(is_word(&auth.cookie), "auth.cookie", || {
+            format!(
+                "`{}` is no cookie name; use 1 to 63 letters, digits, _ and -",
+                auth.cookie
+            )
+        });
+        for origin in &auth.trusted_origins {
+            rules.require(is_one_origin(origin), "auth.trusted_origins", || {
+                format!("`{origin}` is no origin; write for example https://app.example.com")
+            });
+        }
+        rules.size("cache.memory", self.cache.memory);
+        for (index, issuer) in auth.issuers.iter().enumerate() {
+            let twice = auth.issuers[..index]
+                .iter()
+                .any(|known| known.issuer == issuer.issuer);
+            rules.require(!twice, "auth.issuers", || {
+                format!(
+                    "`{}` is there twice; an issuer has one algorithm and one key set",
+                    issuer.issuer
+                )
+            });
+            if let Err(message) = issuer.check() {
+                rules.require(false, "auth.issuers", || {
+                    format!("issuer `{}`: {message}", issuer.issuer)
+                });
+            }
+        }
+    }
+}
+
+impl super::Issuer {
+    /// Keys that fit the algorithm, and only those.
+    fn check(&self) -> Result<(), String> {
+        if self.issuer.is_empty() {
+            return Err("issuer is empty; write what the iss claim says".into());
+        }
+        let given = [
+            self.jwks_url.is_some(),
+            self.public_key.is_some(),
+            self.secret.is_some(),
+        ];
+        let wanted = if self.algorithm.is_symmetric() {
+            "secret"
+        } else {
+            "one of jwks_url and public_key"
+        };
+        let count = given.iter().filter(|given| **given).count();
+        if count != 1 || given[2] != self.algorithm.is_symmetric() {
+            return Err(format!(
+                "{:?} needs {wanted} and nothing else",
+                self.algorithm
+            ));
+        }
+        if let Some(secret) = &self.secret
+            && secret.expose().len() < 32
+        {
+            return Err("secret is too short to be safe; use 32 random bytes or more".into());
+        }
+        if let Some(url) = &self.jwks_url {
+            let parsed = url::Url::parse(url).ok();
+            if !parsed.is_some_and(|url| matches!(url.scheme(), "https" | "http") && url.has_host())
+            {
+                return Err(format!("jwks_url `{url}` is no http or https URL"));
+            }
+        }
+        if self.role_claim.is_empty() {
+            return Err("role_claim is empty; the usual one is role".into());
+        }
+        Ok(())
+    }
+}
+
+/// One origin exactly: whoever is trusted with the cookie is named.
+fn is_one_origin(text: &str) -> bool {
+    url::Url::parse(text).is_ok_and(|url| url.origin().ascii_serialization() == text)
 }
 
 #[derive(Default)]

@@ -38,6 +38,14 @@ impl From<Duration> for Span {
     }
 }
 
+impl std::str::FromStr for Span {
+    type Err = forge_core::Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        duration::parse(text).map(Self)
+    }
+}
+
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&duration::format(self.0))

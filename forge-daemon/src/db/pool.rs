@@ -274,6 +274,58 @@ impl Session {
         }
     }
 
+    /// Runs one statement that has a limit of its own on the server, not longer than the connection's.
+    pub async fn rows_limited(
+        &mut self,
+        limit: Duration,
+        query: &Query,
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, Error> {
+        self.guard(query, limit, params).await
+    }
+
+    /// Closes the connection instead of giving it back: something was left behind on it.
+    pub fn spoil(mut self) {
+        if let Some(object) = self.object.take() {
+            drop(Object::take(object));
+        }
+    }
+
+    /// Runs `begin`, one statement and COMMIT in one round trip. An error of the statement rolls the transaction back;
+    /// one of COMMIT is the answer. `begin` sets the server's limit; `limit` is that of this side.
+    pub async fn bracketed(
+        &mut self,
+        begin: &str,
+        limit: Duration,
+        query: &Query,
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, Error> {
+        self.unfinished = true;
+        let object = object_of(&self.object)?;
+        let work = async {
+            if self.db.prepared {
+                // Prepared before, so that what follows is sent at once.
+                let statement = object.prepare_typed_cached(query.sql, query.types).await?;
+                let (began, rows, committed) = tokio::join!(
+                    object.batch_execute(begin),
+                    object.query(&statement, params),
+                    object.batch_execute("COMMIT")
+                );
+                bracket(began, rows, committed)
+            } else {
+                let bound = query.bind(params);
+                let (began, rows, committed) = tokio::join!(
+                    object.batch_execute(begin),
+                    object.query_typed(query.sql, &bound),
+                    object.batch_execute("COMMIT")
+                );
+                bracket(began, rows, committed)
+            }
+        };
+        let answer = timeout(limit + GRACE, work).await;
+        self.settle(query.name, limit, answer)
+    }
+
     /// Begins a transaction whose statements may each take up to `limit`.
     pub async fn begin(&mut self, limit: Duration) -> Result<(), Error> {
         self.transaction = true;
@@ -388,6 +440,18 @@ async fn run(
     } else {
         object.query_typed(query.sql, &query.bind(params)).await
     }
+}
+
+/// What a bracket came to: its first error, else the rows.
+fn bracket<E, T>(
+    began: Result<(), E>,
+    rows: Result<T, E>,
+    committed: Result<(), E>,
+) -> Result<T, E> {
+    began?;
+    let rows = rows?;
+    committed?;
+    Ok(rows)
 }
 
 fn value<T: FromSqlOwned>(query: &Query, row: &Row) -> Result<T, Error> {

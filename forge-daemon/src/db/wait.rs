@@ -10,7 +10,11 @@ use super::{Db, Error, Query};
 
 const PROBE: Query = Query::new(
     "probe",
-    "SELECT current_user::text, r.rolsuper, r.rolbypassrls, current_setting('server_version'), \
+    "SELECT current_user::text, \
+            (SELECT string_agg(b.rolname, ', ' ORDER BY b.rolname) FROM pg_roles b \
+             WHERE (b.rolsuper OR b.rolbypassrls) AND (r.rolsuper OR pg_has_role(r.oid, b.oid, 'MEMBER')) \
+               AND (NOT r.rolsuper OR b.oid = r.oid)), \
+            current_setting('server_version'), \
             (SELECT extversion FROM pg_extension WHERE extname = 'forge'), \
             to_regprocedure('forge_private.node_heartbeat(uuid,text,jsonb)') IS NOT NULL, \
             pg_is_in_recovery() \
@@ -39,8 +43,8 @@ pub fn backoff() -> impl Iterator<Item = Duration> + Send {
 pub struct Readiness {
     /// The login role.
     pub role: String,
-    /// Whether it is a superuser or has BYPASSRLS.
-    pub unrestricted: bool,
+    /// Roles it is, or may become, that are superuser or have BYPASSRLS; empty when no policy can be got around.
+    pub unrestricted: String,
     /// Version of the server.
     pub server: String,
     /// Version of the extension, when it is created.
@@ -64,16 +68,15 @@ impl Db {
             .first()
             .ok_or_else(|| answer("the role is not in pg_roles"))?;
         let text = |error: tokio_postgres::Error| answer(&error.to_string());
-        let exists: bool = row.try_get(5).map_err(text)?;
-        let superuser: bool = row.try_get(1).map_err(text)?;
-        let bypass: bool = row.try_get(2).map_err(text)?;
+        let exists: bool = row.try_get(4).map_err(text)?;
+        let unrestricted: Option<String> = row.try_get(1).map_err(text)?;
         let mut readiness = Readiness {
             role: row.try_get(0).map_err(text)?,
-            unrestricted: superuser || bypass,
-            server: row.try_get(3).map_err(text)?,
-            extension: row.try_get(4).map_err(text)?,
+            unrestricted: unrestricted.unwrap_or_default(),
+            server: row.try_get(2).map_err(text)?,
+            extension: row.try_get(3).map_err(text)?,
             granted: false,
-            standby: row.try_get(6).map_err(text)?,
+            standby: row.try_get(5).map_err(text)?,
         };
         if exists {
             readiness.granted = session

@@ -108,6 +108,14 @@ pub(super) fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
+/// 415 when there is a media type and it is not JSON; whether there is a body is seen when it is read.
+pub(super) fn require_json_or_nothing(headers: &HeaderMap) -> Result<(), Problem> {
+    match media_type(headers).as_deref() {
+        Some(media) if !is_json(media) => Err(unsupported(media)),
+        _ => Ok(()),
+    }
+}
+
 /// 415 naming what was sent.
 pub(super) fn unsupported(media: &str) -> Problem {
     let detail = format!("media type `{media}` is not taken; send application/json");
@@ -117,6 +125,12 @@ pub(super) fn unsupported(media: &str) -> Problem {
 /// Whether this media type is JSON.
 pub(super) fn is_json(media: &str) -> bool {
     media == "application/json" || media.ends_with("+json")
+}
+
+/// Whether this value of a Content-Type header is JSON.
+pub(super) fn is_json_value(value: &str) -> bool {
+    let media = value.split(';').next().unwrap_or_default().trim();
+    is_json(&media.to_ascii_lowercase())
 }
 
 /// The media type without parameters, in lower case.

@@ -28,6 +28,10 @@ use super::{
 use crate::app::Phase;
 
 const REQUEST_ID: &str = "x-request-id";
+/// The request's id, as an extension of every request.
+#[derive(Clone, Debug)]
+pub(super) struct RequestId(pub String);
+
 const IN_PROGRESS: &str = "forge_http_requests_in_progress";
 const LONGEST_ID: usize = 128;
 /// A drained node is gone soon; its balancer needs a moment to see that.
@@ -44,6 +48,7 @@ pub(super) async fn guard(
 ) -> Response {
     let started = Instant::now();
     let id = request_id(&request);
+    request.extensions_mut().insert(RequestId(id.clone()));
     let method = request.method().clone();
     let route = request
         .extensions()

@@ -43,6 +43,8 @@ pub struct Problem {
     pub errors: Vec<FieldError>,
     /// Seconds for `Retry-After`.
     pub retry_after: Option<u32>,
+    /// Methods for `Allow`.
+    pub allow: Option<Box<HeaderValue>>,
 }
 
 impl Problem {
@@ -93,6 +95,14 @@ impl Problem {
         }
     }
 
+    /// 405 with the methods that are possible.
+    pub fn method(detail: impl Into<String>, allow: &str) -> Self {
+        Self {
+            allow: HeaderValue::try_from(allow).ok().map(Box::new),
+            ..Self::request(StatusCode::METHOD_NOT_ALLOWED, detail)
+        }
+    }
+
     /// 500: the caller learns nothing but the request's id.
     pub fn internal() -> Self {
         Self::from_status(
@@ -111,6 +121,7 @@ impl Problem {
             retryable: status.retryable,
             errors: Vec::new(),
             retry_after: matches!(http.as_u16(), 429 | 503).then_some(RETRY_AFTER),
+            allow: None,
         }
     }
 
@@ -154,6 +165,9 @@ impl IntoResponse for Problem {
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
+        if let Some(allow) = &self.allow {
+            headers.insert(header::ALLOW, (**allow).clone());
+        }
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
@@ -164,13 +178,19 @@ impl IntoResponse for Problem {
 
 impl From<db::Error> for Problem {
     fn from(error: db::Error) -> Self {
+        Self::from(&error)
+    }
+}
+
+impl From<&db::Error> for Problem {
+    fn from(error: &db::Error) -> Self {
         if error.is_outage() {
             return Self::new(
                 Code::Unavailable,
                 "the database cannot be reached at the moment; try again, with an Idempotency-Key if it must not happen twice",
             );
         }
-        match &error {
+        match error {
             db::Error::Busy(_) => {
                 tracing::debug!(%error, "pool exhausted");
                 Self::new(Code::Unavailable, "the node is overloaded; try again")
@@ -189,6 +209,20 @@ impl From<db::Error> for Problem {
 }
 
 impl Problem {
+    /// ZF002 carries its mistakes field by field as a JSON array, ZF006 and ZF007 how long to wait.
+    fn details(&mut self, detail: &str) {
+        #[derive(serde::Deserialize)]
+        struct Wait {
+            retry_after_ms: u64,
+        }
+        if let Ok(errors) = serde_json::from_str(detail) {
+            self.errors = errors;
+        } else if let Ok(wait) = serde_json::from_str::<Wait>(detail) {
+            let seconds = wait.retry_after_ms.div_ceil(1000).max(1);
+            self.retry_after = Some(u32::try_from(seconds).unwrap_or(u32::MAX));
+        }
+    }
+
     fn from_server(error: &tokio_postgres::error::DbError) -> Self {
         let status = Status::from_sqlstate(error.code().code());
         if !status.is_public() {
@@ -204,12 +238,8 @@ impl Problem {
             None => error.message().to_owned(),
         };
         let mut problem = Self::from_status(&status, detail);
-        // ZF002 carries its mistakes field by field as a JSON array in DETAIL.
-        if let Some(errors) = error
-            .detail()
-            .and_then(|detail| serde_json::from_str(detail).ok())
-        {
-            problem.errors = errors;
+        if let Some(detail) = error.detail() {
+            problem.details(detail);
         }
         problem
     }

@@ -3,11 +3,7 @@
 use tonic::{Status, metadata::MetadataMap};
 
 use super::status;
-use crate::{
-    app::Context,
-    db::Wakeup,
-    gateway::identity::{Identities, Identity},
-};
+use crate::gateway::identity::{Identities, Identity};
 
 /// Turns metadata into roles.
 pub(super) struct Credentials {
@@ -15,30 +11,22 @@ pub(super) struct Credentials {
 }
 
 impl Credentials {
-    /// Believes good keys as long as the HTTP door does, and forgets them when something was revoked.
-    pub fn new(context: &Context) -> Self {
-        let ttl = context.config.http.credential_ttl.get();
-        let identities = std::sync::Arc::new(Identities::new(context.db.clone(), ttl));
-        let forgetting = identities.clone();
-        let mut hints = context.wakeups.subscribe();
-        context.tasks.spawn("grpc credentials", |stop| async move {
-            loop {
-                tokio::select! {
-                    () = stop.cancelled() => return,
-                    _ = hints.next_of(&[Wakeup::Control]) => forgetting.forget(),
-                }
-            }
-        });
+    /// Believes what the HTTP door believes.
+    pub fn new(identities: std::sync::Arc<Identities>) -> Self {
         Self { identities }
     }
 
-    /// The role of a call, proven by a key.
-    pub async fn role(&self, metadata: &MetadataMap) -> Result<Identity, Status> {
-        let identity = self
-            .identities
-            .of(metadata.as_ref())
+    /// The identity of a call, which may be nobody's.
+    pub async fn identity(&self, metadata: &MetadataMap) -> Result<Identity, Status> {
+        self.identities
+            .to_change(metadata.as_ref())
             .await
-            .map_err(|problem| status::from_problem(&problem))?;
+            .map_err(|problem| status::from_problem(&problem))
+    }
+
+    /// The role of a call, proven by a credential.
+    pub async fn role(&self, metadata: &MetadataMap) -> Result<Identity, Status> {
+        let identity = self.identity(metadata).await?;
         if identity.proven {
             return Ok(identity);
         }

@@ -1,6 +1,6 @@
 //! Service `Gateway`: jobs for programs that speak gRPC.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use postgres_types::Type;
 use prost_types::Timestamp;
@@ -12,7 +12,7 @@ use super::{
     convert::{self, count, text, timestamp},
     credential::Credentials,
     proto::{
-        EnqueueRequest, EnqueueResponse, GetJobRequest, GetJobResponse,
+        CallRequest, CallResponse, EnqueueRequest, EnqueueResponse, GetJobRequest, GetJobResponse,
         gateway_server::{self, GatewayServer},
         get_job_response::{Attempt, Job},
     },
@@ -21,6 +21,8 @@ use super::{
 use crate::{
     app::Context,
     db::{Db, Query},
+    executor::{Answer, Circumstances, Executor, Freshness, Order},
+    gateway,
     worker::JsonText,
 };
 
@@ -38,13 +40,17 @@ const JOB: Query = Query::new(
 /// The service.
 pub(super) struct GatewayService {
     db: Db,
+    executor: Executor,
+    patience: Duration,
     drain: tokio_util::sync::CancellationToken,
     credentials: Arc<Credentials>,
 }
 
 impl GatewayService {
-    pub fn new(context: &Context, credentials: Arc<Credentials>) -> Self {
+    pub fn new(context: &Context, credentials: Arc<Credentials>, executor: Executor) -> Self {
         Self {
+            executor,
+            patience: gateway::patience(context.config.http.request_timeout.get()),
             db: context.db.clone(),
             drain: context.drain.clone(),
             credentials,
@@ -68,6 +74,35 @@ impl GatewayService {
 
 #[tonic::async_trait]
 impl gateway_server::Gateway for GatewayService {
+    async fn call(&self, request: Request<CallRequest>) -> Result<Response<CallResponse>, Status> {
+        self.open()?;
+        let identity = self.credentials.identity(request.metadata()).await?;
+        let traceparent = traceparent(request.metadata());
+        let ip = request
+            .remote_addr()
+            .map(|address| address.ip().to_string());
+        let request = request.into_inner();
+        let circumstances = Circumstances {
+            idempotency_key: request.idempotency_key,
+            traceparent,
+            ip,
+            ..Circumstances::default()
+        };
+        let order = gateway::plain_order(&identity, request.name, request.args_json, circumstances)
+            .map_err(|problem| status::from_problem(&problem))?;
+        let order = Order {
+            later: request.respond_async,
+            patience: self.patience,
+            ..order
+        };
+        let answer = self
+            .executor
+            .call(order)
+            .await
+            .map_err(|error| status::from_problem(&gateway::call_problem(&error, &identity)))?;
+        Ok(Response::new(response(answer)))
+    }
+
     async fn enqueue(
         &self,
         request: Request<EnqueueRequest>,
@@ -115,6 +150,32 @@ impl gateway_server::Gateway for GatewayService {
         Ok(Response::new(GetJobResponse {
             job: Some(job(&found)),
         }))
+    }
+}
+
+fn response(answer: Answer) -> CallResponse {
+    let (reply, freshness) = match answer {
+        Answer::Accepted(job) => {
+            return CallResponse {
+                job_id: job.to_string(),
+                ..CallResponse::default()
+            };
+        }
+        Answer::Done(reply, freshness) => (reply, freshness),
+    };
+    let headers = reply.headers.iter().map(|(name, value)| {
+        let text = value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned);
+        (name.clone(), text)
+    });
+    CallResponse {
+        value_json: String::from_utf8_lossy(&reply.body).into_owned(),
+        job_id: String::new(),
+        http_status: reply.status.map_or(0, u32::from),
+        http_headers: headers.collect(),
+        replayed: reply.replayed,
+        stale: matches!(freshness, Freshness::Stale(_)),
     }
 }
 

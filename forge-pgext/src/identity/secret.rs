@@ -12,11 +12,16 @@ pub fn random_bytes(call: &Call) -> Value {
             "Ask for 1 to 1024 bytes.",
         );
     }
-    let mut bytes = vec![0u8; n as usize];
+    Some(bytea_datum(&random(n as usize)))
+}
+
+/// Random bytes.
+pub fn random(n: usize) -> Vec<u8> {
+    let mut bytes = vec![0u8; n];
     if !unsafe { pg_sys::pg_strong_random(bytes.as_mut_ptr().cast(), bytes.len()) } {
         pgrx::error!("the operating system gave no random bytes");
     }
-    Some(bytea_datum(&bytes))
+    bytes
 }
 
 /// `forge_private.uuid7() returns uuid`: a new UUIDv7, monotonic within this backend.

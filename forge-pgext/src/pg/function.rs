@@ -4,6 +4,7 @@
 //! `fn enqueue(call: &Call) -> Value`. The SQL declaration is written by hand under `sql/`.
 
 use crate::error::Failure;
+use crate::pg::catch::Caught;
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::pg_sys::{self, Datum};
 use pgrx::{FromDatum, IntoDatum};
@@ -220,25 +221,38 @@ pub unsafe fn run(fcinfo: pg_sys::FunctionCallInfo, body: fn(&Call) -> Value) ->
             unsafe { (*fcinfo).isnull = true };
             Datum::from(0usize)
         }
-        Err(report) => unsafe { raise(report) },
+        Err(Outgoing::Made(report)) => unsafe { raise(report) },
+        Err(Outgoing::Caught(error)) => unsafe { ReThrowError(error) },
     }
+}
+
+/// An error on its way out of the outermost frame.
+#[derive(Clone, Copy)]
+enum Outgoing {
+    Made(Report),
+    /// One of user code, raised again as it was.
+    Caught(*mut pg_sys::ErrorData),
 }
 
 /// What to report: a failure of ours, or an error of Postgres' as it was (without the Rust frames it came through). Any
 /// other panic goes on to pgrx.
-fn report_of(payload: Box<dyn std::any::Any + Send>) -> Report {
+fn report_of(payload: Box<dyn std::any::Any + Send>) -> Outgoing {
     let payload = match payload.downcast::<Failure>() {
-        Ok(failure) => return report(&failure),
+        Ok(failure) => return Outgoing::Made(report(&failure)),
+        Err(other) => other,
+    };
+    let payload = match payload.downcast::<Caught>() {
+        Ok(caught) => return Outgoing::Caught(caught.0),
         Err(other) => other,
     };
     match payload.downcast::<CaughtError>() {
         Ok(caught) => match *caught {
-            CaughtError::PostgresError(error) => Report {
+            CaughtError::PostgresError(error) => Outgoing::Made(Report {
                 sqlstate: error.sql_error_code() as c_int,
                 message: pg_string(error.message()),
                 detail: pg_string(error.detail().unwrap_or_default()),
                 hint: pg_string(error.hint().unwrap_or_default()),
-            },
+            }),
             other => other.rethrow(),
         },
         Err(other) => resume_unwind(other),
@@ -266,7 +280,7 @@ fn report(failure: &Failure) -> Report {
     Report {
         sqlstate,
         message: pg_string(&failure.message),
-        detail: pg_string(""),
+        detail: pg_string(&failure.detail),
         hint: pg_string(&failure.hint),
     }
 }
@@ -282,6 +296,7 @@ unsafe extern "C-unwind" {
     fn errmsg(format: *const c_char, ...) -> c_int;
     fn errdetail(format: *const c_char, ...) -> c_int;
     fn errhint(format: *const c_char, ...) -> c_int;
+    fn ReThrowError(error: *mut pg_sys::ErrorData) -> !;
     fn errfinish(file: *const c_char, line: c_int, function: *const c_char);
 }
 

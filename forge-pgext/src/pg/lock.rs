@@ -23,6 +23,10 @@ pub enum Class {
     Node = 0xF5,
     /// Stamping entries anew after a restore.
     Restore = 0xF6,
+    /// One place of a function's concurrency limit, or one idempotency key of a call.
+    Call = 0xF8,
+    /// The end of the audit log's chain.
+    Audit = 0xF9,
 }
 
 /// An exclusive lock that is held until [`Held::release`] or the end of the transaction.

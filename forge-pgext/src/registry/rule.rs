@@ -36,6 +36,8 @@ pub fn check_name(call: &Call) -> Value {
         "node" => "node name",
         "webhook" => "webhook name",
         "API key" => "API key name",
+        "function" => "function name",
+        "encryption key" => "encryption key name",
         _ => "name",
     };
     or_refuse(limits::check_name(what, &call.need_text(1, what)));

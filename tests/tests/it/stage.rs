@@ -1,6 +1,10 @@
 //! A database of its own and the nodes on it.
 
-use std::{ops::Deref, path::PathBuf, sync::OnceLock};
+use std::{
+    ops::Deref,
+    path::{Path, PathBuf},
+    sync::OnceLock,
+};
 
 use anyhow::{Context, Result};
 use forge_tests::{Cluster, ClusterOptions, Database, Node, NodeOptions, checkout};
@@ -75,6 +79,20 @@ impl<'c> Stage<'c> {
 
     pub fn database(&self) -> &Database<'c> {
         &self.database
+    }
+
+    /// Where nodes' logs go, and what else a test leaves behind to be looked at.
+    pub fn logs(&self) -> &Path {
+        &self.logs
+    }
+
+    /// Runs a file of the repository with psql.
+    pub fn load(&self, file: &str) {
+        let path = checkout::root().join(file);
+        self.database
+            .cluster()
+            .load(self.database.name(), &path)
+            .unwrap();
     }
 
     /// What a node of this stage starts with.

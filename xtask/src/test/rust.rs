@@ -37,8 +37,14 @@ pub fn doc() -> Result<Counts> {
     count(cargo("test").args(["--doc", "-p", "forge-core", "-p", "forge-daemon"]))
 }
 
-/// Integration or chaos tests, on a cluster with a template database.
-pub fn daemons(cluster: &Cluster, python: &Path, chaos: bool, name: &str) -> Result<Counts> {
+/// Integration or chaos tests, on a cluster with a template database; `python` and `newman` are
+/// programs that tests run.
+pub fn daemons(
+    cluster: &Cluster,
+    [python, newman]: &[&Path; 2],
+    chaos: bool,
+    name: &str,
+) -> Result<Counts> {
     let mut command = if exists("cargo-nextest") {
         let mut command = nextest();
         let which = if chaos {
@@ -63,7 +69,8 @@ pub fn daemons(cluster: &Cluster, python: &Path, chaos: bool, name: &str) -> Res
     };
     command
         .env("FORGE_TEST_CLUSTER", serde_json::to_string(cluster.info())?)
-        .env("FORGE_TEST_PYTHON", python);
+        .env("FORGE_TEST_PYTHON", python)
+        .env("FORGE_TEST_NEWMAN", newman);
     count(&mut command)
 }
 

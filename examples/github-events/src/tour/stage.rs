@@ -143,7 +143,7 @@ impl Stage {
     }
 
     /// Where to look while the nodes go on.
-    pub fn say_where(&self) {
+    pub fn say_where(&self, also: Option<&str>) {
         println!("\nThe nodes go on until Ctrl-C. Look around:");
         for node in &self.nodes {
             let url = node.url();
@@ -153,6 +153,9 @@ impl Stage {
             );
         }
         println!("  receiver  {}/report", self.receiver_url);
+        if let Some(also) = also {
+            println!("  {also}");
+        }
         println!("  psql '{}' -c 'TABLE forge.queues'", self.database_url);
         println!("  logs in {}", self.site.logs.display());
     }

@@ -117,16 +117,17 @@ fn role(config: &Config, found: &Readiness) -> Vec<Finding> {
             "point database.url at the primary",
         ));
     }
-    findings.push(match (found.unrestricted, config.database.allow_superuser) {
+    let bypassing = &found.unrestricted;
+    findings.push(match (!bypassing.is_empty(), config.database.allow_superuser) {
         (false, _) => Finding::ok("role", format!("{name} is held by row-level security")),
         (true, true) => Finding::warn(
             "role",
-            format!("{name} is a superuser or has BYPASSRLS, allowed by database.allow_superuser"),
+            format!("{name} is or may become {bypassing}, a superuser or BYPASSRLS, allowed by database.allow_superuser"),
             "for production make a role of its own: CREATE ROLE forge_daemon LOGIN; SELECT forge.setup_daemon_role('forge_daemon')",
         ),
         (true, false) => Finding::fail(
             "role",
-            format!("{name} is a superuser or has BYPASSRLS; serve refuses it"),
+            format!("{name} is or may become {bypassing}, a superuser or BYPASSRLS; serve refuses it"),
             "CREATE ROLE forge_daemon LOGIN PASSWORD '…'; SELECT forge.setup_daemon_role('forge_daemon')",
         ),
     });

@@ -54,7 +54,7 @@ async fn act(
     struct Seen {
         state: String,
     }
-    let identity = door.identities.of(headers).await?;
+    let identity = door.identities.to_change(headers).await?;
     let id = job_id(id)?;
     let done: bool = door
         .context

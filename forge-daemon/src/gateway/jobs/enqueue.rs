@@ -41,7 +41,7 @@ pub(in crate::gateway) async fn enqueue(
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     let admitted = match body::require_json(&parts.headers) {
-        Ok(()) => door.identities.of(&parts.headers).await,
+        Ok(()) => door.identities.to_change(&parts.headers).await,
         Err(problem) => Err(problem),
     };
     let (identity, body) = body::or_discard(admitted, body).await?;
