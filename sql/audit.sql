@@ -86,17 +86,17 @@ CREATE FUNCTION forge.audit(relation regclass) RETURNS void
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    found pg_class%ROWTYPE;
+    target pg_class%ROWTYPE;
 BEGIN
-    SELECT * INTO found FROM pg_class c WHERE c.oid = relation;
+    SELECT * INTO target FROM pg_class c WHERE c.oid = relation;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'relation % does not exist', coalesce(relation::text, 'null') USING ERRCODE = 'ZF001', HINT = 'Pass the name of a table.';
-    ELSIF found.relkind NOT IN ('r', 'p') OR found.relpersistence = 't'
-        OR found.relnamespace IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace, 'forge'::regnamespace, 'forge_private'::regnamespace)
+    ELSIF target.relkind NOT IN ('r', 'p') OR target.relpersistence = 't'
+        OR target.relnamespace IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace, 'forge'::regnamespace, 'forge_private'::regnamespace)
     THEN
         RAISE EXCEPTION 'relation % cannot be audited: it is not a table of yours', relation
             USING ERRCODE = 'ZF002', HINT = 'Audit permanent tables outside the system''s schemas and Forge''s.';
-    ELSIF NOT pg_has_role(forge_private.caller(), found.relowner, 'MEMBER') AND NOT pg_has_role(forge_private.caller(), 'forge_admin', 'MEMBER') THEN
+    ELSIF NOT pg_has_role(forge_private.caller(), target.relowner, 'MEMBER') AND NOT pg_has_role(forge_private.caller(), 'forge_admin', 'MEMBER') THEN
         RAISE EXCEPTION 'role % may not audit %', quote_literal(pg_get_userbyid(forge_private.caller())), relation
             USING ERRCODE = 'ZF003', HINT = 'Call it as the table''s owner or as a member of forge_admin.';
     ELSIF EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = relation AND t.tgname = 'forge_audit_row') THEN

@@ -27,16 +27,18 @@ CREATE FUNCTION test.types(b bool, i2 int2, i4 int4, i8 int8, f4 float4, f8 floa
     LANGUAGE sql STABLE AS 'SELECT b, i2, i4, i8, f4, f8, n, t, v, u, d, ts, tz, ti, iv, by, j, jb, m, p, a, aa, md, ad, ada, r, ip';
 SELECT forge.register_query('types', 'test.types');
 CREATE FUNCTION test.shown(name text, args jsonb) RETURNS TABLE (line text) LANGUAGE sql AS $$
-    SELECT format('%s: %s', key, value) FROM jsonb_array_elements(forge.call(name, args)) r, jsonb_each(r) ORDER BY key $$;
-SELECT test.shown('types', '{"b":true,"i2":-5,"i4":2147483647,"i8":9223372036854775807,"f4":1.5,"f8":1e-300,"n":123456789012345678901234567890.123456789000,
+    SELECT format('%s: %s', e.key, e.value) FROM jsonb_array_elements(forge.call(name, args)) r, jsonb_each(r) e ORDER BY e.key $$;
+SELECT * FROM test.shown('types', '{"b":true,"i2":-5,"i4":2147483647,"i8":9223372036854775807,"f4":1.5,"f8":1e-300,"n":123456789012345678901234567890.123456789000,
     "t":"it''s \"quoted\" \\ é 🦀","v":"","u":"0190A3D2-7b1c-7000-8000-000000000000","d":"2026-02-28","ts":"2026-02-28T01:02:03.5","tz":"2026-02-28T01:02:03Z",
     "ti":"12:34:56","iv":"1 day 2 hours","by":"\\x00ff","j":{"z": 1, "a":[1.50]},"jb":{"z":1,"a":null},"m":"sad","p":100,"a":[1,null,3],"aa":["x","a,b","\"q\"",""],
     "md":[[1,2],[3,4]],"ad":{"street":"S","zip":7},"ada":[{"street":null,"zip":1},null],"r":"[1,5)","ip":"10.0.0.1"}');
-SELECT test.shown('types', '{"b":null,"i2":null,"i4":null,"i8":null,"f4":null,"f8":"NaN","n":"Infinity","t":null,"v":null,"u":null,"d":null,"ts":null,"tz":null,
+SELECT * FROM test.shown('types', '{"b":null,"i2":null,"i4":null,"i8":null,"f4":null,"f8":"NaN","n":"Infinity","t":null,"v":null,"u":null,"d":null,"ts":null,"tz":null,
     "ti":null,"iv":null,"by":null,"j":null,"jb":null,"m":null,"p":null,"a":[],"aa":null,"md":null,"ad":null,"ada":null,"r":null,"ip":null}');
 -- All mistakes at once, each by its field.
-SELECT * FROM test.mistake($c$SELECT forge.call('types', '{"b":"yes","i2":40000,"i4":1.5,"i8":"7","f4":1e300,"f8":"x","n":"1","t":5,"v":[],"u":"zz","d":"2026-02-30","ts":"soon","tz":1,
+\x
+SELECT code, message, jsonb_pretty(detail::jsonb) AS detail, hint FROM test.mistake($c$SELECT forge.call('types', '{"b":"yes","i2":40000,"i4":1.5,"i8":"7","f4":1e300,"f8":"x","n":"1","t":5,"v":[],"u":"zz","d":"2026-02-30","ts":"soon","tz":1,
     "ti":"25:00","iv":"long","by":"\\x0","m":"angry","p":101,"a":[1,"b"],"aa":"x","md":[[1],[2,3]],"ad":{"street":1,"zap":2},"ada":[{"zip":"x"}],"r":"[5,1)","ip":"10.0.0.256","extra":1}')$c$);
+\x
 SELECT * FROM test.mistake($c$SELECT forge.call('types', '[1]')$c$);
 SELECT * FROM test.mistake($c$SELECT forge.call('types', '5')$c$);
 SELECT * FROM test.mistake(format('SELECT forge.call(%L, %L)', 'types', '{"jb":' || repeat('[', 200) || repeat(']', 200) || '}'));

@@ -11,7 +11,7 @@ CREATE FUNCTION test.article(id bigint) RETURNS test.article LANGUAGE sql STABLE
 CREATE FUNCTION test.articles(tag text DEFAULT NULL, most int DEFAULT 20) RETURNS SETOF test.article LANGUAGE sql STABLE
     AS 'SELECT * FROM test.article WHERE tag IS NULL OR tag = ANY (tags) LIMIT most';
 CREATE FUNCTION test.add(title text, tags text[] DEFAULT '{}', mood test.mood DEFAULT 'glad') RETURNS bigint LANGUAGE sql
-    AS 'INSERT INTO test.article SELECT count(*) + 1, title, tags, mood FROM test.article RETURNING id';
+    AS 'INSERT INTO test.article SELECT (SELECT count(*) + 1 FROM test.article), $1, $2, $3 RETURNING id';
 CREATE FUNCTION test.totals(share test.percent) RETURNS TABLE (mood test.mood, articles bigint) LANGUAGE sql STABLE AS 'SELECT mood, count(*) FROM test.article GROUP BY 1';
 CREATE FUNCTION test.twice(n int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT n * 2';
 CREATE FUNCTION test.twice(n numeric) RETURNS numeric LANGUAGE sql IMMUTABLE AS 'SELECT n * 2';

@@ -15,7 +15,8 @@ SELECT forge.create_session('ada', claims => '{"a":1}') AS token \gset
 SELECT left(:'token', 3) AS prefix, length(:'token') AS length;
 SELECT a ->> 'subject' AS subject, a ->> 'role' AS role, a -> 'claims' AS claims, a ? 'expires_at' AS ends FROM forge_private.authenticate_session(:'token') a;
 SELECT forge_private.authenticate_session(:'token' || 'x') IS NULL AS unknown, forge_private.authenticate_session('') IS NULL AS empty, forge_private.authenticate_session(NULL) IS NULL AS "null";
-SELECT forge.revoke_session(:'token'), forge.revoke_session(:'token'), forge_private.authenticate_session(:'token') IS NULL AS gone;
+SELECT forge.revoke_session(:'token'), forge.revoke_session(:'token') AS again;
+SELECT forge_private.authenticate_session(:'token') IS NULL AS gone;
 SELECT count(forge.create_session('bob')) FROM generate_series(1, 3);
 SELECT forge.revoke_sessions('bob'), forge.revoke_sessions('bob');
 SELECT subject, role, revoked_at IS NOT NULL AS revoked, expires_at - created_at BETWEEN '29 days' AND '30 days 1 min' AS month FROM forge.sessions ORDER BY created_at;

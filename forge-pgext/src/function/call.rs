@@ -241,11 +241,7 @@ fn callable(registered: &Rc<Registered>, role: Oid) -> Rc<Target> {
                 role::name(role),
                 registered.name
             ),
-            format!(
-                "Grant it: GRANT EXECUTE ON FUNCTION {} TO {}, and USAGE on its schema.",
-                registered.handler,
-                role::name(role)
-            ),
+            "Grant the role EXECUTE on the function that forge.functions names, and USAGE on its schema.",
         );
     }
     target

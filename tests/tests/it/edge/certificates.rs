@@ -284,7 +284,7 @@ fn grpc_asks_for_client_certificates() {
             .set(node, "GRPC")
             .set("FORGE_GRPC__TLS_CLIENT_CA", files.authority.display())
     };
-    stage.start_nodes(1, &secure);
+    stage.start_nodes(1, secure);
     stage.start_nodes(1, |node| {
         secure(node).set("FORGE_GRPC__TLS_CLIENT_REQUIRED", false)
     });
