@@ -20,30 +20,36 @@ const PICTURE: &str = "SELECT jsonb_pretty(jsonb_build_object(
     'locks', (SELECT jsonb_agg(to_jsonb(l) ORDER BY l.name) FROM (SELECT name, owner, token FROM forge.locks) l),
     'webhook', forge_private.webhook('hook')))";
 
+/// Each a transaction of its own: nobody claims what they have just enqueued themselves.
+const LIVE: &str = r#"
+    CREATE TABLE public.effect (n int);
+    CREATE FUNCTION public.work(n int) RETURNS void LANGUAGE sql AS 'INSERT INTO public.effect VALUES (n)';
+    SELECT forge.register_job('work', 'sql:public.work');
+    SELECT forge.register_job('pull', 'worker', queue => 'pull', max_attempts => 3, backoff => 'fixed(1h)', max_concurrency => 40);
+    SELECT forge.pause_queue('default');
+    SELECT count(*) FROM forge.enqueue_many('work', ARRAY(SELECT jsonb_build_object('n', n) FROM generate_series(1, 300) n));
+    SELECT count(*) FROM forge.enqueue_many('pull', ARRAY(SELECT jsonb_build_object('n', n) FROM generate_series(1, 50) n));
+    SELECT forge.enqueue('work', '{"n": 301}', delay => '2 s', unique_key => 'u', idempotency_key => 'i', tags => '{x}');
+    SELECT forge.complete(lease, ARRAY[id], ARRAY['{"done": 1}']::jsonb[]) FROM forge.claim('w', '{pull}');
+    SELECT forge.fail(lease, id, 'once') FROM forge.claim('w', '{pull}');
+    SELECT forge.fail(lease, id, 'never', retry => false) FROM forge.claim('w', '{pull}');
+    SELECT forge.cancel(id) FROM (SELECT id FROM forge.jobs WHERE kind = 'pull' AND state = 'ready' LIMIT 1) j;
+    SELECT count(*) FROM forge.claim('w', '{pull}', max_jobs => 5, lease => '3 s');
+    SELECT forge.schedule('nightly', '0 3 * * *', 'work', '{"n": 0}', timezone => 'Europe/Berlin');
+    SELECT forge.trigger('nightly');
+    SELECT forge.create_api_key('key', role => 'forge_service');
+    SELECT forge.register_webhook('hook', 'work', 'github', 'hush hush');
+    SELECT forge.try_lock('lock', 'me', '1 hour');
+"#;
+
 fn fill(stage: &Stage) {
-    stage
-        .run(
-            r#"
-            CREATE TABLE public.effect (n int);
-            CREATE FUNCTION public.work(n int) RETURNS void LANGUAGE sql AS 'INSERT INTO public.effect VALUES (n)';
-            SELECT forge.register_job('work', 'sql:public.work');
-            SELECT forge.register_job('pull', 'worker', queue => 'pull', max_attempts => 3, backoff => 'fixed(1h)', max_concurrency => 40);
-            SELECT forge.pause_queue('default');
-            SELECT count(*) FROM forge.enqueue_many('work', ARRAY(SELECT jsonb_build_object('n', n) FROM generate_series(1, 300) n));
-            SELECT count(*) FROM forge.enqueue_many('pull', ARRAY(SELECT jsonb_build_object('n', n) FROM generate_series(1, 50) n));
-            SELECT forge.enqueue('work', '{"n": 301}', delay => '2 s', unique_key => 'u', idempotency_key => 'i', tags => '{x}');
-            SELECT forge.complete(lease, ARRAY[id], ARRAY['{"done": 1}']::jsonb[]) FROM forge.claim('w', '{pull}');
-            SELECT forge.fail(lease, id, 'once') FROM forge.claim('w', '{pull}');
-            SELECT forge.fail(lease, id, 'never', retry => false) FROM forge.claim('w', '{pull}');
-            SELECT forge.cancel(id) FROM (SELECT id FROM forge.jobs WHERE kind = 'pull' AND state = 'ready' LIMIT 1) j;
-            SELECT count(*) FROM forge.claim('w', '{pull}', max_jobs => 5, lease => '3 s');
-            SELECT forge.schedule('nightly', '0 3 * * *', 'work', '{"n": 0}', timezone => 'Europe/Berlin');
-            SELECT forge.trigger('nightly');
-            SELECT forge.create_api_key('key', role => 'forge_service');
-            SELECT forge.register_webhook('hook', 'work', 'github', 'hush hush');
-            SELECT forge.try_lock('lock', 'me', '1 hour');"#,
-        )
+    for statement in LIVE.split_inclusive(";\n") {
+        stage.run(statement).unwrap();
+    }
+    let states: i64 = stage
+        .value("SELECT count(DISTINCT state) FROM forge.jobs WHERE kind = 'pull'")
         .unwrap();
+    assert_eq!(states, 6, "a state is missing from the dump");
 }
 
 fn dump(cluster: &Cluster, database: &str, format: &str) -> std::path::PathBuf {

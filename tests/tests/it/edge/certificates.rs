@@ -105,7 +105,8 @@ fn encrypted(stage: &mut Stage, files: &Files, authority: &Authority) -> SocketA
     stage.nodes.push(node);
     let client = https(authority, &["http/1.1"]);
     until(SOON, "the node to be ready", || {
-        let ready = block_on(client.get(format!("https://{address}/readyz")).send());
+        let ready =
+            block_on(async { client.get(format!("https://{address}/readyz")).send().await });
         Ok(ready.is_ok_and(|answer| answer.status().as_u16() == 200))
     })
     .unwrap();
@@ -123,12 +124,8 @@ fn https_speaks_both_protocols() {
         (&["http/1.1"][..], reqwest::Version::HTTP_11),
     ] {
         let client = https(&authority, protocols);
-        let answer = block_on(
-            client
-                .get(format!("https://localhost:{}/nope", address.port()))
-                .send(),
-        )
-        .unwrap();
+        let url = format!("https://localhost:{}/nope", address.port());
+        let answer = block_on(async { client.get(url).send().await }).unwrap();
         assert_eq!((answer.version(), answer.status().as_u16()), (version, 404));
         assert_eq!(
             answer.headers()["strict-transport-security"],

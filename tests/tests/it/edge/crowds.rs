@@ -46,10 +46,15 @@ fn when_all_requests_are_taken() {
         "POST /v1/jobs HTTP/1.1\r\nhost: x\r\nx-api-key: {key}\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{{"
     ));
     until(SOON, "the only request to be taken", || {
-        let answer = http::request(address, "GET", "/v1/jobs", &[("x-api-key", &key)], b"")?;
-        Ok(answer.status == 503 && answer.header("retry-after").is_some())
+        let metrics = http::get(address, "/metrics")?.text();
+        Ok(metrics
+            .lines()
+            .any(|line| line == "forge_http_requests_in_progress 1"))
     })
     .unwrap();
+    let refused = http::request(address, "GET", "/v1/jobs", &[("x-api-key", &key)], b"").unwrap();
+    assert_eq!(problem(&refused, 503)["code"], "ZF007");
+    assert!(refused.header("retry-after").is_some());
     for path in ALWAYS {
         assert_eq!(http::get(address, path).unwrap().status, 200, "{path}");
     }

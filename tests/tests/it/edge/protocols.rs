@@ -127,16 +127,14 @@ fn a_drain_lets_requests_of_both_protocols_finish() {
     let client = http2();
     // A connection that is known to be of HTTP/2.
     let health = client.get(format!("http://{address}/healthz"));
-    assert_eq!(
-        runtime.block_on(health.send()).unwrap().status().as_u16(),
-        200
-    );
+    let healthy = runtime.block_on(async { health.send().await }).unwrap();
+    assert_eq!(healthy.status().as_u16(), 200);
     let request = client
         .post(format!("http://{address}/v1/jobs"))
         .header("x-api-key", &key)
         .header("content-type", "application/json")
         .body(reqwest::Body::wrap_stream(ReceiverStream::new(pieces)));
-    let new = runtime.spawn(request.send());
+    let new = runtime.spawn(async move { request.send().await });
     until(SOON, "both requests to be in progress", || {
         let metrics = http::get(address, "/metrics")?.text();
         Ok(metrics
