@@ -25,13 +25,15 @@ pub fn draw(registered: &Registered, caller: &Caller<'_>) {
         return;
     };
     let bucket = number("rate", &registered.name, &share(rate, caller));
-    let granted = if shmem::present() {
-        gate::draw(bucket, rate, 1)
+    // Microseconds until the next one, when there is none now.
+    let draw = || (gate::draw(bucket, rate, 1) == 0).then(|| gate::retry_after_us(bucket, rate));
+    let wait_us = if shmem::present() {
+        draw()
     } else {
-        role::as_owner(|| gate::draw(bucket, rate, 1))
+        role::as_owner(draw)
     };
-    if granted == 0 {
-        let wait_ms = (rate.period.as_millis() as u64 / u64::from(rate.limit.max(1))).max(1);
+    if let Some(wait_us) = wait_us {
+        let wait_ms = u64::try_from(wait_us).unwrap_or(0).div_ceil(1000).max(1);
         refuse(
             "ZF006",
             format!("\"{}\" may be called {rate}", registered.name),

@@ -143,7 +143,6 @@ pub fn put_back(bucket: u64, _rate: &Rate, count: u32) {
 }
 
 /// In how many microseconds a bucket that grants nothing now will grant one.
-#[allow(dead_code, reason = "calls over their rate answer with it")]
 pub fn retry_after_us(bucket: u64, rate: &Rate) -> i64 {
     change_bucket(bucket, |window, now| window.retry_after_us(rate, now))
 }
