@@ -128,6 +128,8 @@ impl<'w> Session<'w> {
         begin += "SELECT 1;";
         if let Err(error) = client.batch_execute(&begin) {
             self.judge(&error);
+            // Cancelled after its BEGIN, it leaves an open transaction all the same.
+            let _ = client.batch_execute("ROLLBACK");
             return (End::Undone, None);
         }
         self.dally(2);
