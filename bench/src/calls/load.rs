@@ -196,7 +196,7 @@ mod tests {
         let found = head(b"HTTP/1.1 401 No\r\nContent-Length: 7\r\nx: y\r\n\r\nabc")
             .expect("a head")
             .expect("whole");
-        assert_eq!((found.status, found.whole), (401, 46));
+        assert_eq!((found.status, found.whole), (401, 51));
         assert!(head(b"HTTP/1.1 200 OK\r\n\r\n").is_err());
     }
 }

@@ -42,11 +42,19 @@ pub fn directory() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Installs the pinned package with `npm ci` unless it is there. Returns whether it had to.
+/// Installs the pinned package with `npm ci` unless it is there. Returns whether it had to. Whoever comes while it is being
+/// installed waits.
 ///
 /// # Errors
 /// When npm is missing, fails, or takes over five minutes.
 pub async fn install(directory: &Path) -> Result<bool> {
+    let lock = directory.join("package-lock.json");
+    let _held = tokio::task::spawn_blocking(move || {
+        let file = std::fs::File::open(&lock)?;
+        file.lock().map(|()| file)
+    })
+    .await?
+    .with_context(|| format!("locking package-lock.json in {}", directory.display()))?;
     if directory.join(FILE).is_file() {
         return Ok(false);
     }
@@ -100,15 +108,10 @@ pub fn read(directory: &Path) -> Result<Vec<Payload>> {
     Ok(payloads)
 }
 
-/// All payloads, installed first when they are missing; by one test at a time.
+/// All payloads, installed first when they are missing.
 #[cfg(test)]
 pub async fn for_tests() -> Vec<Payload> {
-    static INSTALLED: tokio::sync::OnceCell<()> = tokio::sync::OnceCell::const_new();
     let directory = directory();
-    INSTALLED
-        .get_or_init(async || {
-            install(&directory).await.unwrap();
-        })
-        .await;
+    install(&directory).await.unwrap();
     read(&directory).unwrap()
 }
