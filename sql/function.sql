@@ -166,6 +166,8 @@ BEGIN
         BEGIN
             IF cardinality(parse_ident(left(given, strpos(given, '(') - 1))) <> 2 THEN
                 RAISE EXCEPTION 'it names no schema';
+            ELSIF given !~ '\)\s*$' THEN
+                RAISE EXCEPTION 'expected a right parenthesis';
             END IF;
             one := to_regprocedure(given);
         EXCEPTION WHEN OTHERS THEN

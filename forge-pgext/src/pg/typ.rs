@@ -108,8 +108,14 @@ pub unsafe fn columns(desc: pg_sys::TupleDesc) -> Vec<Column> {
     unsafe {
         (0..(*desc).natts)
             .map(|i| {
+                // SAFETY: version 18 keeps the attributes behind the compact ones, as its macro TupleDescAttr says.
                 #[cfg(feature = "pg18")]
-                let attribute = &*pg_sys::TupleDescAttr(desc, i);
+                let attribute = &*(*desc)
+                    .compact_attrs
+                    .as_ptr()
+                    .add((*desc).natts as usize)
+                    .cast::<pg_sys::FormData_pg_attribute>()
+                    .add(i as usize);
                 #[cfg(not(feature = "pg18"))]
                 let attribute = &(*desc).attrs.as_slice((*desc).natts as usize)[i as usize];
                 Column {
